@@ -1,0 +1,128 @@
+//! `POST /api/v1/licenses/acquire`: takes a seat of a license for a device (or a process), or renews the one it has.
+//!
+//! 201 with a new seat, 200 with the seat that this holder has already, 402 when every seat is taken, 403 when the license
+//! may not be used, 404 for a key that is unknown, 400 for one that is mistyped.
+//!
+//! With an `Idempotency-Key` the same request is answered the same, byte for byte, for as long as its session lives
+//! (`idempotent-replayed: true` marks such an answer); another request under the same key is 422, and one that is still
+//! being worked on 409.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use platform::{
+    domain::{Email, HardwareId, IdempotencyKey, LicenseDocument, LicenseKey, Nonce, SessionId, Timestamp, rfc3339_millis},
+    seats::{Acquired, Applicant, Engine, Seat},
+    web::{ApiError, Fields, JsonObject},
+};
+use serde::Serialize;
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// The function's one route.
+pub fn router(seats: Arc<Engine>) -> Router {
+    Router::new().route("/api/v1/licenses/acquire", post(acquire)).with_state(seats)
+}
+
+struct Request {
+    license_key: LicenseKey,
+    hardware_id: HardwareId,
+    user_email: Email,
+}
+
+impl Request {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut fields = Fields::parse(body, &["license_key", "hardware_id", "user_email", "nonce"])?;
+        let license_key = fields.required("license_key", LicenseKey::parse);
+        let hardware_id = fields.required("hardware_id", HardwareId::parse);
+        let user_email = fields.required("user_email", Email::parse);
+        fields.optional("nonce", Nonce::parse);
+        let (Some(license_key), Some(hardware_id), Some(user_email)) = (license_key, hardware_id, user_email) else {
+            return Err(fields.into_error());
+        };
+        fields.finish()?;
+        Ok(Self { license_key, hardware_id, user_email })
+    }
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    session_id: SessionId,
+    license_data: LicenseData<'a>,
+    seat: u32,
+    /// The seat is one of the extra ones beyond `seats_total`.
+    overage: bool,
+    #[serde(with = "rfc3339_millis")]
+    expires_at: Timestamp,
+    /// Seconds.
+    heartbeat_after: u64,
+    seats_used: u32,
+    seats_total: u32,
+}
+
+#[derive(Serialize)]
+struct LicenseData<'a> {
+    document: LicenseDocument<'a>,
+}
+
+async fn acquire(State(seats): State<Arc<Engine>>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
+    let idempotency_key = idempotency_key(&headers)?;
+    let request = Request::parse(&body)?;
+    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body);
+    match seats.acquire(&request.license_key, applicant).await? {
+        Acquired::Granted(seat) => {
+            let answer = answer(&seat)?;
+            if let Some(key) = &idempotency_key {
+                seats.remember(key, &seat, &answer).await;
+            }
+            Ok(json(StatusCode::CREATED, answer))
+        }
+        Acquired::Held(seat) => Ok(json(StatusCode::OK, answer(&seat)?)),
+        Acquired::Replayed(answer) => {
+            let mut response = json(StatusCode::CREATED, answer);
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+            Ok(response)
+        }
+        Acquired::InFlight => Err(ApiError::RequestInFlight),
+        Acquired::KeyReused => Err(ApiError::IdempotencyKeyReused),
+        Acquired::Full { occupancy, next_expiry, retry_after } => Err(ApiError::NoSeats {
+            seats_used: occupancy.used,
+            seats_total: occupancy.total,
+            next_expiry_at: Some(next_expiry),
+            retry_after_secs: retry_after,
+        }),
+        Acquired::Refused(why) => Err(ApiError::refused(why)),
+        Acquired::Unknown => Err(ApiError::LicenseNotFound),
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let fault = |message: &str| ApiError::invalid("Idempotency-Key", message);
+    let text = value.to_str().map_err(|_| fault("must be visible ASCII"))?;
+    IdempotencyKey::parse(text).map(Some).map_err(|error| fault(&error.to_string()))
+}
+
+fn answer(seat: &Seat) -> Result<Vec<u8>, ApiError> {
+    let answer = Answer {
+        session_id: seat.session,
+        license_data: LicenseData { document: LicenseDocument::of(&seat.license) },
+        seat: seat.number.get(),
+        overage: seat.number.get() > seat.occupancy.total,
+        expires_at: seat.expires_at,
+        heartbeat_after: seat.heartbeat_after,
+        seats_used: seat.occupancy.used,
+        seats_total: seat.occupancy.total,
+    };
+    serde_json::to_vec(&answer).map_err(|error| ApiError::Internal(error.into()))
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}

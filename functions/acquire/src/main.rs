@@ -1,0 +1,5 @@
+//! The `acquire` function as a process of its own.
+
+fn main() -> std::process::ExitCode {
+    platform::web::serve("acquire", acquire::router)
+}

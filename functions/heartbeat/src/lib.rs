@@ -1,0 +1,53 @@
+//! `POST /api/v1/licenses/heartbeat`: keeps a session alive for another TTL of its license.
+//!
+//! 200 with the new expiry, 404 for a session that never was, 410 for one that has ended (acquire again), 403 when the
+//! license may no longer be used: the client must stop by `stop_by`.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State, routing::post};
+use platform::{
+    domain::{Nonce, SessionId, Timestamp, rfc3339_millis},
+    seats::{Engine, Heartbeat},
+    web::{ApiError, Fields, JsonObject},
+};
+use serde::Serialize;
+
+/// The function's one route.
+pub fn router(seats: Arc<Engine>) -> Router {
+    Router::new().route("/api/v1/licenses/heartbeat", post(heartbeat)).with_state(seats)
+}
+
+#[derive(Serialize)]
+struct Answer {
+    session_id: SessionId,
+    #[serde(with = "rfc3339_millis")]
+    last_heartbeat: Timestamp,
+    #[serde(with = "rfc3339_millis")]
+    expires_at: Timestamp,
+    /// Seconds.
+    heartbeat_after: u64,
+    seats_used: u32,
+    seats_total: u32,
+}
+
+async fn heartbeat(State(seats): State<Arc<Engine>>, JsonObject(body): JsonObject) -> Result<Json<Answer>, ApiError> {
+    let mut fields = Fields::parse(&body, &["session_id", "nonce"])?;
+    let session_id = fields.required("session_id", str::parse::<SessionId>);
+    fields.optional("nonce", Nonce::parse);
+    let Some(session_id) = session_id else { return Err(fields.into_error()) };
+    fields.finish()?;
+    match seats.heartbeat(session_id).await? {
+        Heartbeat::Renewed(renewal) => Ok(Json(Answer {
+            session_id,
+            last_heartbeat: renewal.at,
+            expires_at: renewal.expires_at,
+            heartbeat_after: renewal.heartbeat_after,
+            seats_used: renewal.seats_used,
+            seats_total: renewal.seats_total,
+        })),
+        Heartbeat::Refused { why, stop_by } => Err(ApiError::Refused { refusal: why, stop_by: Some(stop_by) }),
+        Heartbeat::Ended(reason) => Err(ApiError::SessionEnded(reason)),
+        Heartbeat::Unknown => Err(ApiError::SessionNotFound),
+    }
+}

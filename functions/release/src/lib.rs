@@ -1,0 +1,35 @@
+//! `POST /api/v1/licenses/release`: gives a seat back.
+//!
+//! Idempotent: a session that has already ended, in whatever way, is answered 200 with when it ended, and a late release
+//! never frees a later session of the same device. 404 for a session that never was.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State, routing::post};
+use platform::{
+    domain::{SessionId, Timestamp, rfc3339_millis},
+    seats::Engine,
+    web::{ApiError, Fields, JsonObject},
+};
+use serde::Serialize;
+
+/// The function's one route.
+pub fn router(seats: Arc<Engine>) -> Router {
+    Router::new().route("/api/v1/licenses/release", post(release)).with_state(seats)
+}
+
+#[derive(Serialize)]
+struct Answer {
+    session_id: SessionId,
+    #[serde(with = "rfc3339_millis")]
+    released_at: Timestamp,
+    seats_used: u32,
+}
+
+async fn release(State(seats): State<Arc<Engine>>, JsonObject(body): JsonObject) -> Result<Json<Answer>, ApiError> {
+    let mut fields = Fields::parse(&body, &["session_id"])?;
+    let session_id = fields.required("session_id", str::parse::<SessionId>);
+    let Some(session_id) = session_id else { return Err(fields.into_error()) };
+    let released = seats.release(session_id).await?.ok_or(ApiError::SessionNotFound)?;
+    Ok(Json(Answer { session_id, released_at: released.at, seats_used: released.seats_used }))
+}

@@ -1,0 +1,5 @@
+//! The `release` function as a process of its own.
+
+fn main() -> std::process::ExitCode {
+    platform::web::serve("release", release::router)
+}

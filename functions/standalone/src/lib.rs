@@ -1,0 +1,57 @@
+//! Every function and job in one process: for a laptop, and for customers who run the platform on their own premises.
+
+mod bootstrap;
+mod serve;
+
+use std::{error::Error, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use platform::{
+    db::{self, DatabaseSettings},
+    web,
+};
+
+/// CODITECT's license platform in one process.
+#[derive(Debug, Parser)]
+#[command(name = "standalone", version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves every function on one port, and sweeps zombies
+    Serve(serve::Settings),
+    /// Brings the database up to date; does nothing if it is
+    Migrate(DatabaseSettings),
+    /// Makes a tenant, its owner and a license, and prints the license key, which is shown only this once
+    Bootstrap(bootstrap::Settings),
+}
+
+/// Runs the command line; the exit code is 0 if it did what it was asked, 2 for a wrong call, else 1.
+#[must_use]
+pub fn run() -> ExitCode {
+    let outcome = match CommandLine::parse().command {
+        Command::Serve(settings) => return serve::run(settings),
+        Command::Migrate(settings) => web::block_on(migrate(settings)),
+        Command::Bootstrap(settings) => web::block_on(bootstrap::run(settings)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+async fn migrate(settings: DatabaseSettings) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let report = db::migrate(&mut db::connect_as_login(&settings).await?).await?;
+    for migration in report.applied_migrations() {
+        println!("applied {migration}");
+    }
+    println!("the database is up to date");
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! The whole platform as one process.
+
+fn main() -> std::process::ExitCode {
+    standalone::run()
+}

@@ -1,0 +1,5 @@
+//! The `validate` function as a process of its own.
+
+fn main() -> std::process::ExitCode {
+    platform::web::serve("validate", validate::router)
+}

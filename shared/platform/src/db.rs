@@ -1,0 +1,224 @@
+//! PostgreSQL: the record. Connections, roles, tenants, and the migrations.
+//!
+//! Every connection acts as a [`Role`] that owns nothing, from its very first statement: the role is one of the
+//! connection's start-up options. Row-level security does the rest: a statement sees the rows of the tenant that its
+//! transaction names, and none where it names none.
+
+mod bootstrap;
+mod migrate;
+mod tls;
+
+use std::time::Duration;
+
+use clap::Args;
+use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use tokio::time::timeout;
+use tokio_postgres::{Config, Row, config::SslMode, types::ToSql};
+use uuid::Uuid;
+
+pub use bootstrap::{Issued, NewCustomer, bootstrap};
+pub use migrate::{MIGRATIONS_HASH, migrate};
+
+use crate::{Secret, domain::TenantId};
+
+/// How long one operation may take against PostgreSQL, waiting for a connection included.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// How long a new connection may take.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// Names the tenant of a transaction.
+const SET_TENANT: &str = "-- db::set_tenant\nSELECT set_config('coditect.tenant', $1, true)";
+
+/// Where PostgreSQL is, and how much of it one process may use.
+#[derive(Args, Clone, Debug)]
+pub struct DatabaseSettings {
+    /// PostgreSQL, as postgres://user:password@host:port/database?sslmode=…
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Secret,
+    /// File with the PEM certificates that PostgreSQL's server certificate must lead to, besides the system's
+    #[arg(long, env = "DATABASE_CA_FILE")]
+    pub database_ca_file: Option<std::path::PathBuf>,
+    /// Connections that one process opens at the most
+    #[arg(long, env = "DATABASE_POOL_SIZE", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub database_pool_size: u32,
+}
+
+/// What a connection may do: each is a role in the database with its own grants and policies.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// A function: the rows of one tenant, and of them only what serving needs.
+    Functions,
+    /// The sweep and other jobs: sessions of all tenants.
+    Jobs,
+}
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Functions => "coditect_functions",
+            Self::Jobs => "coditect_jobs",
+        }
+    }
+}
+
+/// Why PostgreSQL did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection could be had.
+    #[error("no connection to PostgreSQL: {0}")]
+    Pool(#[from] PoolError),
+    /// The statement failed.
+    #[error("PostgreSQL: {0}")]
+    Query(#[from] tokio_postgres::Error),
+    /// It took too long; what was asked may have been done or not.
+    #[error("PostgreSQL did not answer in time")]
+    Deadline,
+    /// The settings make no sense.
+    #[error("database settings: {0}")]
+    Settings(String),
+}
+
+/// A pool of connections that act as one [`Role`]. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pool: Pool,
+}
+
+impl Database {
+    /// A pool that opens its first connection when it is first used.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] if the URL or the certificates cannot be read.
+    pub fn new(settings: &DatabaseSettings, role: Role) -> Result<Self, Error> {
+        let mut config = parse(settings.database_url.expose())?;
+        let options = config.get_options().unwrap_or_default();
+        config.options(format!("{options} -c role={} -c statement_timeout=5000", role.name()));
+        let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = if config.get_ssl_mode() == SslMode::Disable {
+            Manager::from_config(config, tokio_postgres::NoTls, recycle)
+        } else {
+            Manager::from_config(config, tls::connector(settings.database_ca_file.as_deref())?, recycle)
+        };
+        let pool = Pool::builder(manager)
+            .max_size(settings.database_pool_size as usize)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts { wait: Some(CONNECT), create: Some(CONNECT), recycle: Some(CONNECT) })
+            .build()
+            .map_err(|error| Error::Settings(error.to_string()))?;
+        Ok(Self { pool })
+    }
+
+    /// A connection for work that needs more than one statement.
+    ///
+    /// # Errors
+    /// [`Error::Pool`] if none comes free, or PostgreSQL cannot be reached, within a second.
+    pub async fn client(&self) -> Result<deadpool_postgres::Client, Error> {
+        Ok(self.pool.get().await?)
+    }
+
+    /// Runs one statement that needs no tenant.
+    ///
+    /// # Errors
+    /// Any [`Error`]; after [`Error::Deadline`] it is not known whether the statement took effect.
+    pub async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        within_deadline(async {
+            let client = self.client().await?;
+            let statement = client.prepare_cached(sql).await?;
+            Ok(client.query(&statement, params).await?)
+        })
+        .await
+    }
+
+    /// Runs one statement in a transaction of its own that sees the rows of `tenant`, in one round trip.
+    ///
+    /// The four messages (begin, tenant, statement, commit) leave together; if one fails, PostgreSQL turns the commit
+    /// into a rollback. Dropping the future does not stop what has left: it is done whole or not at all.
+    ///
+    /// # Errors
+    /// Any [`Error`]; after [`Error::Deadline`] it is not known whether the statement took effect.
+    pub async fn query_as(&self, tenant: TenantId, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        within_deadline(async {
+            let client = self.client().await?;
+            let set_tenant = client.prepare_cached(SET_TENANT).await?;
+            let statement = client.prepare_cached(sql).await?;
+            let mut text = Uuid::encode_buffer();
+            let tenant: &str = tenant.as_uuid().hyphenated().encode_lower(&mut text);
+            let tenant: [&(dyn ToSql + Sync); 1] = [&tenant];
+            let (begin, set, rows, commit) = tokio::join!(
+                biased;
+                client.batch_execute("BEGIN"),
+                client.query(&set_tenant, &tenant),
+                client.query(&statement, params),
+                client.batch_execute("COMMIT"),
+            );
+            begin?;
+            set?;
+            let rows = rows?;
+            commit?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// Whether PostgreSQL answers.
+    ///
+    /// # Errors
+    /// Any [`Error`] that keeps it from answering.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.query("-- db::ping\nSELECT 1", &[]).await.map(drop)
+    }
+
+    /// Connections of the pool: open, idle, and callers waiting for one.
+    #[must_use]
+    pub fn pool_state(&self) -> PoolState {
+        let status = self.pool.status();
+        PoolState { open: status.size, idle: status.available, waiting: status.waiting }
+    }
+}
+
+/// How busy a pool is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PoolState {
+    /// Connections that are open.
+    pub open: usize,
+    /// Of these, those that nobody uses.
+    pub idle: usize,
+    /// Callers that wait for one.
+    pub waiting: usize,
+}
+
+/// Connects as the login that the URL names, with no role taken on: for migrations and `bootstrap`.
+///
+/// # Errors
+/// [`Error::Settings`], or [`Error::Query`] if PostgreSQL cannot be reached.
+pub async fn connect_as_login(settings: &DatabaseSettings) -> Result<tokio_postgres::Client, Error> {
+    let config = parse(settings.database_url.expose())?;
+    if config.get_ssl_mode() == SslMode::Disable {
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    } else {
+        let connector = tls::connector(settings.database_ca_file.as_deref())?;
+        let (client, connection) = config.connect(connector).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+}
+
+fn parse(url: &str) -> Result<Config, Error> {
+    let mut config: Config = url.parse().map_err(|_| Error::Settings("DATABASE_URL is not a PostgreSQL URL".to_owned()))?;
+    config.connect_timeout(CONNECT).keepalives_idle(Duration::from_secs(30));
+    if config.get_application_name().is_none() {
+        config.application_name("coditect");
+    }
+    // Where the URL leaves it open, a connection that never leaves the machine goes without TLS; any other must have it
+    // if the server offers it, and what the server shows is checked.
+    if config.get_ssl_mode() == SslMode::Prefer && tls::is_local(&config) {
+        config.ssl_mode(SslMode::Disable);
+    }
+    Ok(config)
+}
+
+async fn within_deadline<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    timeout(DEADLINE, work).await.unwrap_or(Err(Error::Deadline))
+}

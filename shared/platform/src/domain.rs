@@ -1,0 +1,18 @@
+//! Pure rules, typed values and the clock. No I/O.
+
+mod base32;
+mod document;
+mod identity;
+mod ids;
+mod license;
+mod license_key;
+mod time;
+
+pub use document::LicenseDocument;
+pub use identity::{Email, Fault, HardwareId, Holder, IdempotencyKey, Nonce, SeatNumber, fingerprint};
+pub use ids::{InvalidId, LicenseId, SessionId, SessionKey, TenantId, UserId};
+pub use license::{
+    DEFAULT_SESSION_TTL, EndReason, License, LicenseStatus, Occupancy, Policy, Refusal, Role, SeatUnit, TenantStatus, Tier, UnknownWord,
+};
+pub use license_key::{InvalidLicenseKey, LicenseKey, LicenseKeyHash};
+pub use time::{Clock, SystemClock, Timestamp, from_millis, rfc3339, rfc3339_millis, rfc3339_millis_option};

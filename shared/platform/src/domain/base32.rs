@@ -1,0 +1,104 @@
+//! Crockford's base 32 for ids of fixed size: no letters that look alike, no case that matters to a person.
+
+/// The 32 symbols in order, lower case (<https://www.crockford.com/base32.html>).
+const SYMBOLS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// The value of an upper- or lower-case symbol; O is read as 0, I and L as 1.
+pub(super) const fn value(symbol: u8) -> Option<u8> {
+    let symbol = match symbol.to_ascii_lowercase() {
+        b'o' => b'0',
+        b'i' | b'l' => b'1',
+        other => other,
+    };
+    let mut at = 0;
+    while at < SYMBOLS.len() {
+        if SYMBOLS[at] == symbol {
+            #[expect(clippy::cast_possible_truncation, reason = "there are 32")]
+            return Some(at as u8);
+        }
+        at += 1;
+    }
+    None
+}
+
+/// The lower-case symbol of a value below 32.
+pub(super) const fn symbol(value: u8) -> u8 {
+    SYMBOLS[(value & 31) as usize]
+}
+
+/// Symbol values by byte, 255 for what is none: only the canonical lower case.
+const VALUES: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut at = 0;
+    while at < 32 {
+        #[expect(clippy::cast_possible_truncation, reason = "there are 32")]
+        {
+            values[SYMBOLS[at] as usize] = at as u8;
+        }
+        at += 1;
+    }
+    values
+};
+
+/// Writes `bytes` as `N` symbols, the last padded with zero bits.
+pub(super) fn encode<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let (mut text, mut bits, mut held, mut at) = ([b'0'; N], 0_u32, 0_u32, 0);
+    for &byte in bytes {
+        bits = (bits << 8) | u32::from(byte);
+        held += 8;
+        while held >= 5 {
+            held -= 5;
+            text[at] = SYMBOLS[(bits >> held) as usize & 31];
+            at += 1;
+        }
+    }
+    if held > 0 {
+        text[at] = SYMBOLS[(bits << (5 - held)) as usize & 31];
+    }
+    text
+}
+
+/// Reads what [`encode`] has written, and nothing else.
+pub(super) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    if text.len() != (N * 8).div_ceil(5) {
+        return None;
+    }
+    let (mut bytes, mut bits, mut held, mut at) = ([0; N], 0_u32, 0_u32, 0);
+    for &symbol in text {
+        let value = VALUES[symbol as usize];
+        if value == 255 {
+            return None;
+        }
+        bits = (bits << 5) | u32::from(value);
+        held += 5;
+        if held >= 8 {
+            held -= 8;
+            bytes[at] = (bits >> held).to_le_bytes()[0];
+            at += 1;
+        }
+    }
+    (bits & ((1 << held) - 1) == 0).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_can_be_read(bytes: [u8; 16]) {
+            let text: [u8; 26] = encode(&bytes);
+            prop_assert_eq!(decode::<16>(&text), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn only_the_canonical_text_is_read() {
+        assert_eq!(decode::<1>(b"zw"), Some([255]));
+        for wrong in [&b"zx"[..], b"ZW", b"z", b"zw0", b"z!"] {
+            assert_eq!(decode::<1>(wrong), None);
+        }
+    }
+}

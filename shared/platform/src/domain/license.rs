@@ -1,0 +1,339 @@
+//! Licenses and the rules of using them.
+
+use std::{str::FromStr, time::Duration};
+
+use serde::{Serialize, Serializer};
+
+use super::{LicenseId, TenantId, Timestamp};
+
+/// How long a session lives without a heartbeat, unless its license says otherwise.
+pub const DEFAULT_SESSION_TTL: Duration = Duration::from_secs(360);
+
+/// A word that is none of those known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be one of {0}")]
+pub struct UnknownWord(&'static str);
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        pub enum $name { $($(#[$variant_doc])* $variant),+ }
+
+        impl $name {
+            /// The word for it, on the wire and in the database.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(UnknownWord(concat!($($word, " "),+))),
+                }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// What a customer has bought.
+    Tier {
+        /// To try it.
+        Trial = "trial",
+        /// The smallest.
+        Starter = "starter",
+        /// The usual.
+        Professional = "professional",
+        /// The largest.
+        Enterprise = "enterprise",
+    }
+}
+words! {
+    /// How a tenant stands.
+    TenantStatus {
+        /// Served.
+        Active = "active",
+        /// Not served for now.
+        Suspended = "suspended",
+        /// Gone for good.
+        Closed = "closed",
+    }
+}
+words! {
+    /// How a license stands.
+    LicenseStatus {
+        /// In force.
+        Active = "active",
+        /// Not in force for now.
+        Suspended = "suspended",
+        /// Not in force for good.
+        Revoked = "revoked",
+    }
+}
+words! {
+    /// What takes a seat.
+    SeatUnit {
+        /// One seat for each hardware id.
+        Device = "device",
+        /// One seat for each acquire, told apart by its idempotency key.
+        Process = "process",
+    }
+}
+words! {
+    /// What a user may do in a tenant, from the most to the least.
+    Role {
+        /// Everything, billing included.
+        Owner = "owner",
+        /// Manages users and sessions.
+        Admin = "admin",
+        /// Uses licenses.
+        Member = "member",
+        /// Sees what is its own.
+        Guest = "guest",
+    }
+}
+words! {
+    /// Why a session has ended.
+    EndReason {
+        /// It fell silent.
+        Expired = "expired",
+        /// Its holder gave the seat back.
+        Released = "released",
+        /// An administrator took the seat.
+        Revoked = "revoked",
+    }
+}
+words! {
+    /// Why a license may not be used; the words are the codes of the contract.
+    Refusal {
+        /// Its window has not begun.
+        NotStarted = "license_not_started",
+        /// Its window is over.
+        Expired = "license_expired",
+        /// It is suspended or revoked.
+        Suspended = "license_suspended",
+        /// Its tenant is suspended or closed.
+        TenantSuspended = "tenant_suspended",
+    }
+}
+
+impl Refusal {
+    /// The code of the contract.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// What a license allows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Policy {
+    /// Seats that were bought.
+    pub seats_total: u32,
+    /// Extra seats that may be used, and are flagged.
+    pub overage: u32,
+    /// How long a session lives without a heartbeat.
+    pub session_ttl: Duration,
+    /// What takes a seat.
+    pub seat_unit: SeatUnit,
+    /// When the license begins, if it has not always been.
+    pub starts_at: Option<Timestamp>,
+    /// When it ends, if ever: it is over at this very moment.
+    pub expires_at: Option<Timestamp>,
+    /// What the customer's program may unlock.
+    pub features: Vec<String>,
+}
+
+impl Policy {
+    /// Seats that can be in use at once, overage included.
+    #[must_use]
+    pub const fn seat_limit(&self) -> u32 {
+        self.seats_total.saturating_add(self.overage)
+    }
+
+    /// How full a license with this policy is.
+    #[must_use]
+    pub const fn occupancy(&self, used: u32) -> Occupancy {
+        Occupancy { used, total: self.seats_total, limit: self.seat_limit() }
+    }
+}
+
+/// A license as it stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct License {
+    /// Which.
+    pub id: LicenseId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Grows with every change of it or of its tenant.
+    pub version: i64,
+    /// The end of its key, by which people tell it from others.
+    pub key_last_four: String,
+    /// What was bought.
+    pub tier: Tier,
+    /// How it stands.
+    pub status: LicenseStatus,
+    /// How its tenant stands.
+    pub tenant_status: TenantStatus,
+    /// What it allows.
+    pub policy: Policy,
+}
+
+impl License {
+    /// Why it may not be used whatever the time, if so.
+    #[must_use]
+    pub const fn standing(&self) -> Option<Refusal> {
+        match (self.tenant_status, self.status) {
+            (TenantStatus::Suspended | TenantStatus::Closed, _) => Some(Refusal::TenantSuspended),
+            (TenantStatus::Active, LicenseStatus::Suspended | LicenseStatus::Revoked) => Some(Refusal::Suspended),
+            (TenantStatus::Active, LicenseStatus::Active) => None,
+        }
+    }
+
+    /// Whether it may be used at this time.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_be_used(&self, now: Timestamp) -> Result<(), Refusal> {
+        if let Some(refusal) = self.standing() {
+            return Err(refusal);
+        }
+        if self.policy.starts_at.is_some_and(|start| now < start) {
+            return Err(Refusal::NotStarted);
+        }
+        if self.is_expired(now) {
+            return Err(Refusal::Expired);
+        }
+        Ok(())
+    }
+
+    /// Whether its window is over.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.policy.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// Whether nothing keeps it from being used.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.may_be_used(now).is_ok()
+    }
+}
+
+/// How full a license is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Occupancy {
+    /// Seats in use.
+    pub used: u32,
+    /// Seats bought.
+    pub total: u32,
+    /// Seats that can be in use, overage included.
+    pub limit: u32,
+}
+
+impl Occupancy {
+    /// Seats in use.
+    #[must_use]
+    pub const fn active(&self) -> u32 {
+        self.used
+    }
+
+    /// Whether another seat would be granted.
+    #[must_use]
+    pub const fn has_available(&self) -> bool {
+        self.used < self.limit
+    }
+
+    /// Seats in use by seats bought: above 1 in overage, 0 where none were bought.
+    #[must_use]
+    pub fn utilization(&self) -> f64 {
+        if self.total == 0 { 0.0 } else { f64::from(self.used) / f64::from(self.total) }
+    }
+
+    /// Whether more seats are in use than were bought.
+    #[must_use]
+    pub const fn is_overage(&self) -> bool {
+        self.used > self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::domain::from_millis;
+
+    fn license() -> License {
+        License {
+            id: LicenseId::random(),
+            tenant: TenantId::random(),
+            version: 1,
+            key_last_four: "ABCD".to_owned(),
+            tier: Tier::Starter,
+            status: LicenseStatus::Active,
+            tenant_status: TenantStatus::Active,
+            policy: Policy {
+                seats_total: 4,
+                overage: 2,
+                session_ttl: DEFAULT_SESSION_TTL,
+                seat_unit: SeatUnit::Device,
+                starts_at: None,
+                expires_at: None,
+                features: Vec::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_license_is_valid_from_its_start_until_just_before_its_end() {
+        let start = from_millis(1_000_000);
+        let mut license = license();
+        license.policy.starts_at = Some(start);
+        license.policy.expires_at = Some(start + TimeDelta::seconds(10));
+        assert_eq!(license.may_be_used(start - TimeDelta::milliseconds(1)), Err(Refusal::NotStarted));
+        assert!(license.is_valid(start));
+        assert!(license.is_valid(start + TimeDelta::milliseconds(9_999)));
+        assert_eq!(license.may_be_used(start + TimeDelta::seconds(10)), Err(Refusal::Expired));
+    }
+
+    #[test]
+    fn a_suspended_tenant_outweighs_everything_else() {
+        let mut license = license();
+        license.status = LicenseStatus::Revoked;
+        assert_eq!(license.standing(), Some(Refusal::Suspended));
+        license.tenant_status = TenantStatus::Closed;
+        assert_eq!(license.standing(), Some(Refusal::TenantSuspended));
+    }
+
+    #[test]
+    fn overage_seats_are_available_and_push_utilization_above_one() {
+        let policy = license().policy;
+        assert!(policy.occupancy(5).has_available());
+        assert!(!policy.occupancy(6).has_available());
+        assert!(policy.occupancy(5).is_overage() && !policy.occupancy(4).is_overage());
+        assert!((policy.occupancy(6).utilization() - 1.5).abs() < f64::EPSILON);
+        assert!(Occupancy { used: 0, total: 0, limit: 0 }.utilization().abs() < f64::EPSILON);
+        assert_eq!(policy.occupancy(3).active(), 3);
+    }
+
+    #[test]
+    fn words_are_read_as_they_are_written() {
+        for refusal in [Refusal::NotStarted, Refusal::Expired, Refusal::Suspended, Refusal::TenantSuspended] {
+            assert_eq!(refusal.code().parse(), Ok(refusal));
+        }
+        assert!("king".parse::<Role>().is_err());
+    }
+}

@@ -1,0 +1,197 @@
+//! License keys: 130 random bits that a person can type, with a checksum that finds what was mistyped.
+
+use std::fmt;
+
+use aws_lc_rs::{digest, rand};
+
+use super::base32;
+
+/// Random symbols of a key; 5 bits each.
+const SECRET: usize = 26;
+/// Checksum symbols of a key.
+const CHECKSUM: usize = 6;
+const SYMBOLS: usize = SECRET + CHECKSUM;
+const PREFIX: &str = "CODI";
+/// Bech32m's constant, BIP-350.
+const BECH32M: u32 = 0x2bc8_30a3;
+
+/// A license key: `CODI-` and eight groups of four symbols of Crockford's base 32.
+///
+/// The last six are a Bech32m checksum (BIP-173 and BIP-350, over the symbols' values), which finds every error in up to
+/// four symbols: a mistyped key is told apart from an unknown one, and costs no look-up.
+#[derive(Clone, Eq, PartialEq)]
+pub struct LicenseKey([u8; SYMBOLS]);
+
+/// What a license key is stored and looked up as: SHA-256. A key has 130 random bits, so no salt is needed.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub struct LicenseKeyHash([u8; 32]);
+
+/// Why a text is no license key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidLicenseKey {
+    /// It does not look like one.
+    #[error("is not a license key: CODI- and eight groups of four letters or digits are wanted")]
+    Malformed,
+    /// It looks like one, and its checksum does not fit.
+    #[error("is mistyped: its checksum does not fit")]
+    Mistyped,
+}
+
+impl LicenseKey {
+    /// A new key.
+    ///
+    /// # Panics
+    /// If the operating system has no randomness to give.
+    #[must_use]
+    pub fn generate() -> Self {
+        let mut values = [0; SYMBOLS];
+        rand::fill(&mut values[..SECRET]).expect("the operating system gives randomness");
+        for value in &mut values[..SECRET] {
+            *value &= 31;
+        }
+        let checksum = polymod(&values) ^ BECH32M;
+        for (at, value) in values[SECRET..].iter_mut().enumerate() {
+            *value = (checksum >> (5 * (CHECKSUM - 1 - at))).to_le_bytes()[0] & 31;
+        }
+        Self(values)
+    }
+
+    /// Reads a key as a person types it: in either case, with or without hyphens and spaces, O for 0, I or L for 1.
+    ///
+    /// # Errors
+    /// [`InvalidLicenseKey`].
+    pub fn parse(text: &str) -> Result<Self, InvalidLicenseKey> {
+        let mut symbols = text.bytes().filter(|byte| !matches!(byte, b'-' | b' '));
+        for wanted in PREFIX.bytes() {
+            if symbols.next().map(|byte| byte.to_ascii_uppercase()) != Some(wanted) {
+                return Err(InvalidLicenseKey::Malformed);
+            }
+        }
+        let mut values = [0; SYMBOLS];
+        for value in &mut values {
+            *value = symbols.next().and_then(base32::value).ok_or(InvalidLicenseKey::Malformed)?;
+        }
+        if symbols.next().is_some() {
+            return Err(InvalidLicenseKey::Malformed);
+        }
+        if polymod(&values) != BECH32M {
+            return Err(InvalidLicenseKey::Mistyped);
+        }
+        Ok(Self(values))
+    }
+
+    /// What it is stored as.
+    #[must_use]
+    pub fn hash(&self) -> LicenseKeyHash {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(b"coditect license key\0");
+        context.update(&self.0[..SECRET]);
+        let mut hash = [0; 32];
+        hash.copy_from_slice(context.finish().as_ref());
+        LicenseKeyHash(hash)
+    }
+
+    /// Its last four symbols, by which people tell keys apart.
+    #[must_use]
+    pub fn last_four(&self) -> String {
+        self.0[SYMBOLS - 4..].iter().map(|&value| letter(value)).collect()
+    }
+
+    /// The key as text: to be shown once, to whom it is for.
+    #[must_use]
+    pub fn reveal(&self) -> String {
+        let mut text = PREFIX.to_owned();
+        for group in self.0.chunks(4) {
+            text.push('-');
+            text.extend(group.iter().map(|&value| letter(value)));
+        }
+        text
+    }
+}
+
+impl fmt::Debug for LicenseKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LicenseKey(…)")
+    }
+}
+
+impl LicenseKeyHash {
+    /// As the database has it.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LicenseKeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LicenseKeyHash(…)")
+    }
+}
+
+fn letter(value: u8) -> char {
+    char::from(base32::symbol(value).to_ascii_uppercase())
+}
+
+/// The remainder that BIP-173 calls `polymod`, started from the expanded prefix.
+fn polymod(values: &[u8]) -> u32 {
+    const GENERATORS: [u32; 5] = [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3];
+    let prefix = || PREFIX.bytes().map(|byte| byte.to_ascii_lowercase());
+    let expanded = prefix().map(|byte| byte >> 5).chain([0]).chain(prefix().map(|byte| byte & 31));
+    expanded.chain(values.iter().copied()).fold(1, |remainder, value| {
+        let top = remainder >> 25;
+        let shifted = ((remainder & 0x01ff_ffff) << 5) ^ u32::from(value);
+        GENERATORS.iter().enumerate().filter(|(bit, _)| top >> bit & 1 == 1).fold(shifted, |sum, (_, generator)| sum ^ generator)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_however_it_is_typed() {
+        let key = LicenseKey::generate();
+        let text = key.reveal();
+        assert_eq!(text.len(), 44);
+        for typed in
+            [text.clone(), text.to_lowercase(), text.replace('-', ""), text.replace('-', " "), text.replace('0', "O").replace('1', "l")]
+        {
+            assert_eq!(LicenseKey::parse(&typed).as_ref(), Ok(&key), "{typed}");
+        }
+        assert!(text.ends_with(&key.last_four()));
+    }
+
+    #[test]
+    fn every_wrong_symbol_and_every_swap_is_found() {
+        let text = LicenseKey::generate().reveal();
+        for at in (5..text.len()).filter(|&at| text.as_bytes()[at] != b'-') {
+            for other in "0123456789ABCDEFGHJKMNPQRSTVWXYZ".bytes().filter(|&other| other != text.as_bytes()[at]) {
+                let mut wrong = text.clone().into_bytes();
+                wrong[at] = other;
+                assert_eq!(LicenseKey::parse(std::str::from_utf8(&wrong).unwrap()), Err(InvalidLicenseKey::Mistyped));
+            }
+        }
+        let symbols: Vec<u8> = text.bytes().skip(5).filter(|&byte| byte != b'-').collect();
+        for at in (1..symbols.len()).filter(|&at| symbols[at - 1] != symbols[at]) {
+            let mut swapped = symbols.clone();
+            swapped.swap(at - 1, at);
+            let typed = format!("CODI{}", std::str::from_utf8(&swapped).unwrap());
+            assert_eq!(LicenseKey::parse(&typed), Err(InvalidLicenseKey::Mistyped));
+        }
+    }
+
+    #[test]
+    fn what_does_not_look_like_a_key_is_told_apart() {
+        let key = LicenseKey::generate().reveal();
+        for wrong in ["", "CODI", &key[1..], &key[..43], &format!("{key}0"), &key.replace('-', "_"), "\u{0}", "🔑"] {
+            assert_eq!(LicenseKey::parse(wrong), Err(InvalidLicenseKey::Malformed), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_and_its_hash_are_not_printed() {
+        let key = LicenseKey::generate();
+        assert_eq!(format!("{key:?} {:?}", key.hash()), "LicenseKey(…) LicenseKeyHash(…)");
+    }
+}

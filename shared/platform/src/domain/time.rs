@@ -1,0 +1,80 @@
+//! Time: one clock that is passed in, milliseconds throughout, RFC 3339 in UTC on the wire.
+
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+/// A moment, in UTC.
+pub type Timestamp = DateTime<Utc>;
+
+/// Tells the time. Tests have one that they move.
+pub trait Clock: fmt::Debug + Send + Sync {
+    /// The time now, in whole milliseconds.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place where time comes in")]
+    fn now(&self) -> Timestamp {
+        from_millis(Utc::now().timestamp_millis())
+    }
+}
+
+/// A moment so many milliseconds after the Unix epoch; the epoch itself for one beyond the calendar.
+#[must_use]
+pub fn from_millis(millis: i64) -> Timestamp {
+    DateTime::from_timestamp_millis(millis).unwrap_or(DateTime::UNIX_EPOCH)
+}
+
+/// RFC 3339 in UTC with milliseconds, as `2026-11-23T14:00:00.000Z`.
+#[must_use]
+pub fn rfc3339(moment: Timestamp) -> String {
+    moment.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// Serializes a [`Timestamp`] as [`rfc3339`] does.
+pub mod rfc3339_millis {
+    use serde::Serializer;
+
+    use super::Timestamp;
+
+    /// For `#[serde(with = …)]`.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&moment.format("%Y-%m-%dT%H:%M:%S%.3fZ"))
+    }
+}
+
+/// The same for an optional one; `null` if there is none.
+pub mod rfc3339_millis_option {
+    use serde::Serializer;
+
+    use super::Timestamp;
+
+    /// For `#[serde(with = …)]`.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(moment: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        match moment {
+            Some(moment) => super::rfc3339_millis::serialize(moment, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_written_in_utc_with_milliseconds() {
+        assert_eq!(rfc3339(from_millis(1_700_000_000_120)), "2023-11-14T22:13:20.120Z");
+    }
+}

@@ -1,0 +1,190 @@
+//! The seat engine: hands out seats, keeps them while their holders live, and takes them back.
+//!
+//! Two promises: never more sessions than seats, and never a live client thrown out, whatever dies or restarts.
+//! PostgreSQL is the record (a seat is granted when its row is committed), Redis decides fast (one Lua call on one hash
+//! slot for each operation) and its clock is the only clock for expiry. A session that nobody ended is dead only if
+//! both say so: Redis has it expired or lacks it, *and* PostgreSQL's record of its expiry has fallen due. The record is
+//! never later than the truth, so whatever Redis has forgotten can be written back from it.
+
+mod acquire;
+mod counters;
+mod heartbeat;
+mod licenses;
+mod rebuild;
+mod records;
+mod redis_link;
+mod release;
+mod scripts;
+pub mod statements;
+mod sweep;
+
+use std::{sync::Arc, time::Duration};
+
+pub use acquire::{Acquired, Applicant, Seat};
+pub use counters::Counters;
+pub use heartbeat::{Heartbeat, Renewal};
+pub use redis_link::{RedisLink, RedisSettings};
+pub use release::Released;
+pub use sweep::{SweepReport, Sweeper};
+
+use prometheus_client::registry::Registry;
+
+use crate::{
+    db::{self, Database},
+    domain::{Clock, License, LicenseId, LicenseKey, Occupancy, Refusal, Timestamp},
+};
+use licenses::Licenses;
+use scripts::{Reply, Scripts};
+
+/// How often an operation starts again because the license was cold, had changed, or Redis had forgotten something.
+const TRIES: usize = 60;
+/// How long to wait while another function rebuilds a license.
+const PATIENCE: Duration = Duration::from_millis(25);
+
+/// Why the engine could not answer. Nothing of it is the caller's fault, and everything may be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// PostgreSQL is down, slow or refuses.
+    #[error(transparent)]
+    Database(#[from] db::Error),
+    /// Redis is down, slow or refuses.
+    #[error("Redis: {0}")]
+    Redis(#[from] redis::RedisError),
+    /// A license stayed cold or disputed for longer than a request may last.
+    #[error("the seats of license {0} are being rebuilt")]
+    Unsettled(LicenseId),
+    /// A script or a row has answered what it cannot answer: a bug.
+    #[error("unexpected answer: {0}")]
+    Unexpected(String),
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// What a license key opens.
+#[derive(Clone, Debug)]
+pub enum Inspected {
+    /// There is no such key.
+    Unknown,
+    /// The license may not be used now.
+    Refused(Refusal),
+    /// The license may be used; so many of its seats are taken.
+    Usable(Arc<License>, Occupancy),
+}
+
+/// The seats of all licenses. One for each process, behind an [`Arc`].
+#[derive(Debug)]
+pub struct Engine {
+    scripts: Scripts,
+    database: Database,
+    licenses: Licenses,
+    clock: Arc<dyn Clock>,
+    counters: Counters,
+}
+
+impl Engine {
+    /// An engine over these servers. `clock` judges the windows of licenses; seats go by Redis' own.
+    #[must_use]
+    pub fn new(redis: RedisLink, database: Database, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            scripts: Scripts::new(redis, None),
+            licenses: Licenses::new(Arc::clone(&clock)),
+            database,
+            clock,
+            counters: Counters::default(),
+        }
+    }
+
+    /// The same, with Redis' clock replaced too: tests move time and do not sleep.
+    #[must_use]
+    pub fn with_moved_time(redis: RedisLink, database: Database, clock: Arc<dyn Clock>) -> Self {
+        let scripts = Scripts::new(redis.clone(), Some(Arc::clone(&clock)));
+        Self { scripts, ..Self::new(redis, database, clock) }
+    }
+
+    /// What the engine has counted since it started.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Puts the engine's counters, and the state of its connections, on a metrics page.
+    pub fn register(&self, registry: &mut Registry) {
+        self.counters.register(registry);
+        let database = self.database.clone();
+        registry.register_collector(Box::new(counters::PoolCollector::new(database)));
+    }
+
+    /// The database it works on.
+    #[must_use]
+    pub const fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Names what the engine needs and cannot reach now.
+    pub async fn unreachable(&self) -> Vec<&'static str> {
+        let (redis, database) = tokio::join!(self.scripts.ping(), self.database.ping());
+        self.counters.redis_up.set(i64::from(redis.is_ok()));
+        self.counters.database_up.set(i64::from(database.is_ok()));
+        let mut down = Vec::new();
+        if database.is_err() {
+            down.push("database");
+        }
+        if redis.is_err() {
+            down.push("redis");
+        }
+        down
+    }
+
+    /// Looks a license key up and counts its seats, taking none.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn inspect(&self, key: &LicenseKey) -> Result<Inspected, Error> {
+        let hash = key.hash();
+        let Some(mut license) = self.licenses.by_key(&self.database, &hash).await? else {
+            return Ok(Inspected::Unknown);
+        };
+        for _ in 0..TRIES {
+            if let Err(refusal) = license.may_be_used(self.clock.now()) {
+                return Ok(Inspected::Refused(refusal));
+            }
+            match self.scripts.occupancy(license.id).await? {
+                Reply::Cold => self.rebuild(&license, rebuild::Why::Cold).await?,
+                Reply::Done((_, version)) if version > license.version => {
+                    self.licenses.forget(&license);
+                    match self.licenses.by_key(&self.database, &hash).await? {
+                        Some(newer) => license = newer,
+                        None => return Ok(Inspected::Unknown),
+                    }
+                }
+                Reply::Done((used, _)) => {
+                    let occupancy = license.policy.occupancy(used);
+                    return Ok(Inspected::Usable(license, occupancy));
+                }
+            }
+        }
+        Err(Error::Unsettled(license.id))
+    }
+
+    /// Looks the license up again and tells Redis, so that a change takes hold on the very next call everywhere.
+    /// Whoever commits a change of a license or its tenant calls this; every ten seconds the engine does it by itself.
+    ///
+    /// # Errors
+    /// Any [`Error`]: the change then takes hold within ten seconds.
+    pub async fn refresh(&self, license: LicenseId) -> Result<(), Error> {
+        if let Some(license) = self.licenses.reload(&self.database, license).await? {
+            self.scripts.tell(&license).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The moment a third of the way from `now` to `expires_at`, as whole seconds from now: when to send the next heartbeat.
+fn beat_after(now: Timestamp, expires_at: Timestamp) -> u64 {
+    let left = (expires_at - now).num_seconds() / 3;
+    u64::try_from(left).unwrap_or(0).max(1)
+}

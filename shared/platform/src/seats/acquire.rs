@@ -1,0 +1,229 @@
+//! Acquire: one Lua call chooses the seat, one PostgreSQL round trip makes it so.
+
+use std::sync::Arc;
+
+use super::{
+    Engine, Error, Reply, TRIES, beat_after,
+    rebuild::Why,
+    records,
+    scripts::{Place, Taken},
+};
+use crate::domain::{
+    Email, HardwareId, Holder, IdempotencyKey, License, LicenseKey, Occupancy, Refusal, SeatNumber, SeatUnit, SessionId, SessionKey,
+    Timestamp, fingerprint,
+};
+
+/// Who asks for a seat.
+#[derive(Clone, Debug)]
+pub struct Applicant {
+    pub(super) hardware_id: HardwareId,
+    pub(super) user_email: Email,
+    pub(super) idempotency_key: Option<IdempotencyKey>,
+    pub(super) request_hash: [u8; 16],
+    pub(super) holder: Holder,
+}
+
+impl Applicant {
+    /// An applicant; `body` is the request as it came, to tell a repeated request from another one with the same
+    /// idempotency key.
+    #[must_use]
+    pub fn new(hardware_id: HardwareId, user_email: Email, idempotency_key: Option<IdempotencyKey>, body: &[u8]) -> Self {
+        let request_hash = if idempotency_key.is_some() { fingerprint(&[body]) } else { [0; 16] };
+        let holder = Holder::device(&hardware_id);
+        Self { hardware_id, user_email, idempotency_key, request_hash, holder }
+    }
+
+    pub(super) fn idempotency_digest(&self) -> Option<[u8; 16]> {
+        self.idempotency_key.as_ref().map(IdempotencyKey::digest)
+    }
+
+    fn sit_as(&mut self, unit: SeatUnit) {
+        self.holder = match (unit, &self.idempotency_key) {
+            (SeatUnit::Device, _) => Holder::device(&self.hardware_id),
+            (SeatUnit::Process, Some(key)) => Holder::process(key),
+            (SeatUnit::Process, None) => Holder::random(),
+        };
+    }
+}
+
+/// A seat that somebody has.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// The session that sits on it.
+    pub session: SessionId,
+    /// Its number, 1…N.
+    pub number: SeatNumber,
+    /// When it is lost if no heartbeat comes.
+    pub expires_at: Timestamp,
+    /// Seconds after which to send the next heartbeat.
+    pub heartbeat_after: u64,
+    /// How full the license is.
+    pub occupancy: Occupancy,
+    /// What it is a seat of.
+    pub license: Arc<License>,
+}
+
+/// What became of an application.
+#[derive(Debug)]
+pub enum Acquired {
+    /// A seat was taken.
+    Granted(Seat),
+    /// The applicant has had a seat already; its life is renewed.
+    Held(Seat),
+    /// This very request has been answered before, like this.
+    Replayed(Vec<u8>),
+    /// This very request is being worked on.
+    InFlight,
+    /// The idempotency key has served for another request.
+    KeyReused,
+    /// Every seat is taken.
+    Full {
+        /// How full the license is.
+        occupancy: Occupancy,
+        /// When the earliest seat may fall free.
+        next_expiry: Timestamp,
+        /// Whole seconds until then.
+        retry_after: u64,
+    },
+    /// The license may not be used now.
+    Refused(Refusal),
+    /// There is no such license key.
+    Unknown,
+}
+
+impl Engine {
+    /// Takes a seat. Runs to its end even if the caller goes away, so that no grant is left half done.
+    ///
+    /// # Errors
+    /// Any [`Error`]; no seat is then held for longer than its TTL, and trying again finds it if it was granted.
+    pub async fn acquire(self: &Arc<Self>, key: &LicenseKey, applicant: Applicant) -> Result<Acquired, Error> {
+        let (engine, key) = (Arc::clone(self), key.clone());
+        let work = tokio::spawn(async move { engine.acquire_to_the_end(&key, applicant).await });
+        work.await.map_err(|error| Error::Unexpected(error.to_string()))?
+    }
+
+    async fn acquire_to_the_end(&self, key: &LicenseKey, mut applicant: Applicant) -> Result<Acquired, Error> {
+        let hash = key.hash();
+        let mut tries = 0;
+        let unsettled = loop {
+            let Some(license) = self.licenses.by_key(&self.database, &hash).await? else {
+                return Ok(Acquired::Unknown);
+            };
+            if let Err(refusal) = license.may_be_used(self.clock.now()) {
+                return Ok(Acquired::Refused(refusal));
+            }
+            if tries == TRIES {
+                break license.id;
+            }
+            tries += 1;
+            applicant.sit_as(license.policy.seat_unit);
+            let idempotency = applicant.idempotency_digest();
+            let idempotency = idempotency.as_ref().map_or(&[][..], |key| &key[..]);
+            let taken =
+                self.scripts.acquire(&license, SessionKey::random(), &applicant.holder, idempotency, &applicant.request_hash).await?;
+            let outcome = match taken {
+                Reply::Cold => {
+                    self.rebuild(&license, Why::Cold).await?;
+                    None
+                }
+                Reply::Done(Taken::Stale) => {
+                    self.licenses.forget(&license);
+                    None
+                }
+                Reply::Done(Taken::Granted(place)) => self.confirm_grant(license, place, &applicant).await?,
+                Reply::Done(Taken::Held(place)) => self.confirm_held(license, place, &applicant).await?,
+                Reply::Done(Taken::Full { now, used, next_expiry }) => {
+                    self.counters.denied.inc();
+                    let wait = (next_expiry - now).num_milliseconds().max(0);
+                    let retry_after = u64::try_from(wait).unwrap_or(0).div_ceil(1000).max(1);
+                    Some(Acquired::Full { occupancy: license.policy.occupancy(used), next_expiry, retry_after })
+                }
+                Reply::Done(Taken::Replayed(answer)) => Some(Acquired::Replayed(answer)),
+                Reply::Done(Taken::InFlight) => Some(Acquired::InFlight),
+                Reply::Done(Taken::Reused) => Some(Acquired::KeyReused),
+            };
+            if let Some(outcome) = outcome {
+                return Ok(outcome);
+            }
+        };
+        Err(Error::Unsettled(unsettled))
+    }
+
+    /// Redis has chosen a seat: record it. None: Redis had forgotten something, now mended; choose again.
+    async fn confirm_grant(&self, license: Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
+        match records::grant(&self.database, &license, &place, applicant).await {
+            Ok(true) => {
+                self.counters.granted.inc();
+                Ok(Some(Acquired::Granted(seat(license, &place))))
+            }
+            Ok(false) => {
+                // Another request of the same holder may have recorded this very session for us.
+                if self.is_alive(&license, place.session).await? {
+                    return Ok(Some(Acquired::Granted(seat(license, &place))));
+                }
+                self.give_back(&license, place.session).await;
+                self.rebuild(&license, Why::Drift).await?;
+                Ok(None)
+            }
+            Err(error) => {
+                self.give_back(&license, place.session).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Redis says that this holder sits: that counts only if PostgreSQL has it too. None: choose again.
+    async fn confirm_held(&self, license: Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
+        match records::find(&self.database, &license, place.session).await? {
+            Some(record) if record.ended.is_none() => Ok(Some(Acquired::Held(seat(license, &place)))),
+            // A release that was cut in half has left it in Redis.
+            Some(_) => {
+                self.give_back(&license, place.session).await;
+                Ok(None)
+            }
+            // A grant is half done: by a request that is still at it, or by one that died. Either way it can be finished.
+            None if records::grant(&self.database, &license, &place, applicant).await?
+                || self.is_alive(&license, place.session).await? =>
+            {
+                Ok(Some(Acquired::Held(seat(license, &place))))
+            }
+            None => {
+                self.give_back(&license, place.session).await;
+                self.rebuild(&license, Why::Drift).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn is_alive(&self, license: &License, session: SessionKey) -> Result<bool, Error> {
+        let record = records::find(&self.database, license, session).await?;
+        Ok(record.is_some_and(|record| record.ended.is_none()))
+    }
+
+    /// Takes a session out of Redis alone. If that fails the number stays held until its TTL: lost time, never a seat twice.
+    async fn give_back(&self, license: &License, session: SessionKey) {
+        if let Err(error) = self.scripts.release(license.id, session).await {
+            tracing::warn!(license = %license.id, %error, "a seat could not be given back and is held until it expires");
+        }
+    }
+
+    /// Keeps the answer to a granted request, so that the same request is answered the same while its session lives.
+    /// If it fails the same request finds its seat all the same, as held.
+    pub async fn remember(&self, key: &IdempotencyKey, seat: &Seat, answer: &[u8]) {
+        let remembered = self.scripts.remember(seat.license.id, &key.digest(), seat.session.key, answer).await;
+        if let Err(error) = remembered {
+            tracing::warn!(license = %seat.license.id, %error, "an answer could not be kept for replay");
+        }
+    }
+}
+
+fn seat(license: Arc<License>, place: &Place) -> Seat {
+    Seat {
+        session: SessionId { license: license.id, key: place.session },
+        number: place.seat,
+        expires_at: place.expires_at,
+        heartbeat_after: beat_after(place.now, place.expires_at),
+        occupancy: license.policy.occupancy(place.used),
+        license,
+    }
+}

@@ -1,0 +1,102 @@
+//! Heartbeat: one Lua call, and PostgreSQL only where Redis does not know the session.
+
+use super::{Engine, Error, Reply, TRIES, beat_after, rebuild::Why, records, scripts::Beat};
+use crate::domain::{EndReason, License, LicenseId, Refusal, SessionId, Timestamp};
+
+/// A session renewed.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewal {
+    /// When the heartbeat was taken, by the clock that rules expiry.
+    pub at: Timestamp,
+    /// When the session is lost if no further one comes.
+    pub expires_at: Timestamp,
+    /// Seconds after which to send the next.
+    pub heartbeat_after: u64,
+    /// Seats in use.
+    pub seats_used: u32,
+    /// Seats of the license.
+    pub seats_total: u32,
+}
+
+/// What became of a heartbeat.
+#[derive(Clone, Copy, Debug)]
+pub enum Heartbeat {
+    /// The session lives on.
+    Renewed(Renewal),
+    /// The license may no longer be used; the client must stop by then.
+    Refused {
+        /// Why.
+        why: Refusal,
+        /// When what the client holds runs out.
+        stop_by: Timestamp,
+    },
+    /// The session has ended, for good.
+    Ended(EndReason),
+    /// There never was such a session.
+    Unknown,
+}
+
+impl Engine {
+    /// Renews a session by its license's TTL.
+    ///
+    /// # Errors
+    /// Any [`Error`]; the session is then neither ended nor surely renewed.
+    pub async fn heartbeat(&self, session: SessionId) -> Result<Heartbeat, Error> {
+        for _ in 0..TRIES {
+            match self.scripts.heartbeat(session.license, session.key).await? {
+                Reply::Done(Beat::Renewed { now, expires_at, used, seats, policy_is_old }) => {
+                    if policy_is_old {
+                        self.recheck(session.license).await;
+                    }
+                    return Ok(Heartbeat::Renewed(Renewal {
+                        at: now,
+                        expires_at,
+                        heartbeat_after: beat_after(now, expires_at),
+                        seats_used: used,
+                        seats_total: seats,
+                    }));
+                }
+                Reply::Done(Beat::Refused { expires_at, why }) => return Ok(Heartbeat::Refused { why, stop_by: expires_at }),
+                Reply::Cold => {
+                    let Some(license) = self.licenses.by_id(&self.database, session.license).await? else {
+                        return Ok(Heartbeat::Unknown);
+                    };
+                    self.rebuild(&license, Why::Cold).await?;
+                }
+                Reply::Done(Beat::Missing { now }) => {
+                    let Some(license) = self.licenses.by_id(&self.database, session.license).await? else {
+                        return Ok(Heartbeat::Unknown);
+                    };
+                    if let Some(verdict) = self.last_word(&license, session, now).await? {
+                        return Ok(verdict);
+                    }
+                }
+            }
+        }
+        Err(Error::Unsettled(session.license))
+    }
+
+    /// Redis lacks the session: what PostgreSQL says of it. None: it lives, and Redis has been reminded; beat again.
+    async fn last_word(&self, license: &License, session: SessionId, now: Timestamp) -> Result<Option<Heartbeat>, Error> {
+        let Some(record) = records::find(&self.database, license, session.key).await? else {
+            return Ok(Some(Heartbeat::Unknown));
+        };
+        if let Some((_, reason)) = record.ended {
+            return Ok(Some(Heartbeat::Ended(reason)));
+        }
+        if record.expires_at > now {
+            self.rebuild(license, Why::Drift).await?;
+            return Ok(None);
+        }
+        // Both say that it is dead. It is ended here and now, so that no rebuild brings back what a client was told is over.
+        let ended = records::expire(&self.database, license, session.key, now).await?;
+        Ok(ended.map(|_| Heartbeat::Ended(EndReason::Expired)))
+    }
+
+    /// Looks up a policy that Redis has held for ten seconds without a look. The heartbeat does not depend on it.
+    async fn recheck(&self, license: LicenseId) {
+        if let Err(error) = self.refresh(license).await {
+            tracing::warn!(%license, %error, "the policy of a license could not be checked; Redis' copy serves on");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A small cache of licenses: at most ten seconds old, at most some thousands.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio_postgres::Row;
+
+use super::Error;
+use crate::{
+    db::Database,
+    domain::{Clock, License, LicenseId, LicenseKeyHash, Policy, TenantId, Timestamp},
+};
+
+/// How old an entry may be. A change whose telling to Redis failed takes hold after this at the latest.
+const MAX_AGE: Duration = Duration::from_secs(10);
+/// How many licenses are kept; about a kilobyte each.
+const CAPACITY: usize = 10_000;
+
+pub(super) const BY_KEY: &str = "-- licenses::by_key
+SELECT id, tenant_id, version, key_last_four, tier, status, tenant_status, seats_total, overage, session_ttl_seconds,
+       seat_unit, starts_at, expires_at, features FROM license_by_key($1)";
+
+pub(super) const BY_ID: &str = "-- licenses::by_id
+SELECT id, tenant_id, version, key_last_four, tier, status, tenant_status, seats_total, overage, session_ttl_seconds,
+       seat_unit, starts_at, expires_at, features FROM license_by_id($1)";
+
+#[derive(Debug)]
+struct Entry {
+    license: Arc<License>,
+    read_at: Timestamp,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    by_id: HashMap<LicenseId, Entry>,
+    ids: HashMap<LicenseKeyHash, LicenseId>,
+}
+
+#[derive(Debug)]
+pub(super) struct Licenses {
+    shelf: Mutex<Shelf>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Licenses {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { shelf: Mutex::default(), clock }
+    }
+
+    pub(super) async fn by_key(&self, database: &Database, key: &LicenseKeyHash) -> Result<Option<Arc<License>>, Error> {
+        let known = self.with(|shelf, now| shelf.ids.get(key).and_then(|id| fresh(shelf, *id, now)));
+        if known.is_some() {
+            return Ok(known);
+        }
+        let rows = database.query(BY_KEY, &[&&key.as_bytes()[..]]).await?;
+        let license = rows.first().map(license).transpose()?.map(Arc::new);
+        if let Some(license) = &license {
+            self.keep(license, Some(*key));
+        }
+        Ok(license)
+    }
+
+    pub(super) async fn by_id(&self, database: &Database, id: LicenseId) -> Result<Option<Arc<License>>, Error> {
+        match self.with(|shelf, now| fresh(shelf, id, now)) {
+            Some(known) => Ok(Some(known)),
+            None => self.reload(database, id).await,
+        }
+    }
+
+    /// Reads a license anew, whatever is kept of it.
+    pub(super) async fn reload(&self, database: &Database, id: LicenseId) -> Result<Option<Arc<License>>, Error> {
+        let rows = database.query(BY_ID, &[&id.as_uuid()]).await?;
+        let license = rows.first().map(license).transpose()?.map(Arc::new);
+        if let Some(license) = &license {
+            self.keep(license, None);
+        }
+        Ok(license)
+    }
+
+    /// Drops what is kept of a license: it is known to have changed.
+    pub(super) fn forget(&self, license: &License) {
+        self.with(|shelf, _| shelf.by_id.remove(&license.id));
+    }
+
+    fn keep(&self, license: &Arc<License>, key: Option<LicenseKeyHash>) {
+        self.with(|shelf, now| {
+            if shelf.by_id.len() >= CAPACITY {
+                shelf.by_id.retain(|_, entry| is_fresh(entry, now));
+                if shelf.by_id.len() >= CAPACITY {
+                    shelf.by_id.clear();
+                }
+                let Shelf { by_id, ids } = shelf;
+                ids.retain(|_, id| by_id.contains_key(id));
+            }
+            shelf.by_id.insert(license.id, Entry { license: Arc::clone(license), read_at: now });
+            if let Some(key) = key {
+                shelf.ids.insert(key, license.id);
+            }
+        });
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Shelf, Timestamp) -> T) -> T {
+        let now = self.clock.now();
+        // A panic inside cannot leave the maps half changed in a way that matters: they are only a cache.
+        work(&mut self.shelf.lock().unwrap_or_else(PoisonError::into_inner), now)
+    }
+}
+
+fn fresh(shelf: &Shelf, id: LicenseId, now: Timestamp) -> Option<Arc<License>> {
+    shelf.by_id.get(&id).filter(|entry| is_fresh(entry, now)).map(|entry| Arc::clone(&entry.license))
+}
+
+fn is_fresh(entry: &Entry, now: Timestamp) -> bool {
+    (now - entry.read_at).to_std().is_ok_and(|age| age < MAX_AGE)
+}
+
+fn license(row: &Row) -> Result<License, Error> {
+    fn word<T: std::str::FromStr>(row: &Row, column: &str) -> Result<T, Error> {
+        let text: &str = row.try_get(column)?;
+        text.parse().map_err(|_| Error::Unexpected(format!("{column} is {text}")))
+    }
+    fn count(row: &Row, column: &str) -> Result<u32, Error> {
+        u32::try_from(row.try_get::<_, i32>(column)?).map_err(|error| Error::Unexpected(format!("{column}: {error}")))
+    }
+    Ok(License {
+        id: LicenseId::from_uuid(row.try_get("id")?),
+        tenant: TenantId::from_uuid(row.try_get("tenant_id")?),
+        version: row.try_get("version")?,
+        key_last_four: row.try_get("key_last_four")?,
+        tier: word(row, "tier")?,
+        status: word(row, "status")?,
+        tenant_status: word(row, "tenant_status")?,
+        policy: Policy {
+            seats_total: count(row, "seats_total")?,
+            overage: count(row, "overage")?,
+            session_ttl: Duration::from_secs(u64::from(count(row, "session_ttl_seconds")?)),
+            seat_unit: word(row, "seat_unit")?,
+            starts_at: row.try_get("starts_at")?,
+            expires_at: row.try_get("expires_at")?,
+            features: row.try_get("features")?,
+        },
+    })
+}

@@ -1,0 +1,61 @@
+-- Takes the lowest free seat of a license for a holder, or finds the one that the holder has.
+-- ARGV: 2 version, 3 seats, 4 overage, 5 ttl (ms), 6 standing, 7 ends, 8 new session key, 9 holder,
+--       10 idempotency key ('' or 16 bytes), 11 request hash (16 bytes)
+-- Returns {'cold'|'stale'}, {'granted'|'held', session key, seat, now, expires, used},
+--         {'full', now, used, earliest expiry}, {'replayed', answer}, {'in_flight'} or {'reused'}.
+-- Atomic because the choice of a number and its taking must be one step: two containers would choose the same.
+local version, seats, overage, ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local session, holder, idempotency = ARGV[8], ARGV[9], ARGV[10]
+
+local known = call('HMGET', POLICY, 'warm', 'version')
+if not known[1] then return { 'cold' } end
+if tonumber(known[2]) > version then return { 'stale' } end
+if tonumber(known[2]) < version then write_policy(version, seats, overage, ttl, ARGV[6], ARGV[7]) end
+
+local function live(candidate)
+    local expires = candidate and call('ZSCORE', EXPIRY, candidate)
+    return expires and tonumber(expires) > now
+end
+
+if idempotency ~= '' then
+    local replay = call('HGET', REPLAYS, idempotency)
+    if replay and live(string.sub(replay, 17, 32)) then
+        if string.sub(replay, 1, 16) ~= ARGV[11] then return { 'reused' } end
+        if #replay > 40 then return { 'replayed', string.sub(replay, 41) } end
+        -- No function works on one request for ten seconds: after that it has died, and the seat is the holder's again.
+        if struct.unpack('>I8', replay, 33) + 10000 > now then return { 'in_flight' } end
+    end
+end
+
+local mine = call('HGET', HOLDERS, holder)
+if mine and live(mine) then
+    call('ZADD', EXPIRY, now + ttl, mine)
+    return { 'held', mine, struct.unpack('>I4', call('HGET', SESSIONS, mine)), now, now + ttl, used() }
+end
+
+-- Expired sessions give their seats back, a batch at a time: as many as are needed to find a number within the limit.
+local limit, seat = seats + overage, nil
+repeat
+    local expired = call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, 128)
+    for _, candidate in ipairs(expired) do remove(candidate) end
+    seat = call('BITPOS', TAKEN, 0) + 1
+until seat <= limit or #expired == 0
+
+local in_use = used()
+if in_use >= limit or seat > limit then
+    count(':denied')
+    local earliest = call('ZRANGE', EXPIRY, 0, 0, 'WITHSCORES')
+    return { 'full', now, in_use, tonumber(earliest[2]) or now + ttl }
+end
+
+sit(session, seat, holder, idempotency, now + ttl)
+if idempotency ~= '' then
+    call('HSET', REPLAYS, idempotency, ARGV[11] .. session .. struct.pack('>I8', now))
+end
+in_use = in_use + 1
+count(':acquired')
+if in_use > seats then count(':overage') end
+local peak = math.floor(now / 3600000) .. ':peak'
+if in_use > tonumber(call('HGET', USAGE, peak) or 0) then call('HSET', USAGE, peak, in_use) end
+keep()
+return { 'granted', session, seat, now, now + ttl, in_use }

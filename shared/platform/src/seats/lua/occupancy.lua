@@ -1,0 +1,6 @@
+-- How many seats are in use, and by which policy version Redis goes. Takes nothing.
+-- Returns {'cold'} or {'occupied', used, version}.
+-- A script so that time and count come from one moment and one clock.
+local known = call('HMGET', POLICY, 'warm', 'version')
+if not known[1] then return { 'cold' } end
+return { 'occupied', used(), tonumber(known[2]) }

@@ -1,0 +1,61 @@
+-- What every script of a license shares; put in front of each when it is loaded.
+-- KEYS, in this order for every script, all on the license's hash slot:
+--   1 policy   hash    version, seats, overage, ttl (ms), standing ('' or why not), ends (ms or ''), checked (ms), warm (ms)
+--   2 expiry   zset    session key -> expires at (ms)
+--   3 sessions hash    session key -> seat (4 bytes), holder (16), idempotency key (0 or 16)
+--   4 holders  hash    holder -> session key
+--   5 taken    bitmap  bit n-1 is set while seat n is held
+--   6 replays  hash    idempotency key -> request hash (16), session key (16), pending since (8 bytes, ms), answer
+--   7 usage    hash    <hour>:<counter> -> number
+-- ARGV[1] is the time in ms where a test moves it, '' in production: then Redis' own clock counts, and no other.
+local POLICY, EXPIRY, SESSIONS, HOLDERS, TAKEN, REPLAYS, USAGE =
+    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local call = redis.call
+
+local now = tonumber(ARGV[1])
+if not now then
+    local time = call('TIME')
+    now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Forgotten licenses are cleared away long after their last use; the marker in `policy` goes first, so that what is
+-- left of a license can never pass for the whole. Rubbish collection only: no rule depends on it.
+local function keep()
+    call('PEXPIRE', POLICY, 172800000)
+    for key = 2, 6 do call('PEXPIRE', KEYS[key], 176400000) end
+end
+
+local function count(counter)
+    return call('HINCRBY', USAGE, math.floor(now / 3600000) .. counter, 1)
+end
+
+local function used()
+    return call('ZCOUNT', EXPIRY, '(' .. now, '+inf')
+end
+
+local function sit(session, seat, holder, idempotency, expires)
+    call('ZADD', EXPIRY, expires, session)
+    call('HSET', SESSIONS, session, struct.pack('>I4', seat) .. holder .. idempotency)
+    call('HSET', HOLDERS, holder, session)
+    call('SETBIT', TAKEN, seat - 1, 1)
+end
+
+-- Takes one session out, and nothing of a later session of the same holder.
+local function remove(session)
+    local record = call('HGET', SESSIONS, session)
+    call('ZREM', EXPIRY, session)
+    if not record then return end
+    call('HDEL', SESSIONS, session)
+    call('SETBIT', TAKEN, struct.unpack('>I4', record) - 1, 0)
+    local holder, idempotency = string.sub(record, 5, 20), string.sub(record, 21)
+    if call('HGET', HOLDERS, holder) == session then call('HDEL', HOLDERS, holder) end
+    if idempotency ~= '' then
+        local replay = call('HGET', REPLAYS, idempotency)
+        if replay and string.sub(replay, 17, 32) == session then call('HDEL', REPLAYS, idempotency) end
+    end
+end
+
+local function write_policy(version, seats, overage, ttl, standing, ends)
+    call('HSET', POLICY, 'version', version, 'seats', seats, 'overage', overage, 'ttl', ttl,
+        'standing', standing, 'ends', ends, 'checked', now)
+end

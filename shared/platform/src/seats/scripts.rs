@@ -1,0 +1,376 @@
+//! The Lua scripts: one Rust caller each, keys built in one place.
+
+use std::sync::Arc;
+
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, cmd};
+
+use super::{Error, RedisLink, records::LiveSession};
+use crate::domain::{Clock, Holder, License, LicenseId, Refusal, SeatNumber, SessionKey, Timestamp, from_millis};
+
+/// What a script that needs a warm license answers.
+#[derive(Debug)]
+pub(super) enum Reply<T> {
+    /// Redis does not know the license: rebuild it and ask again.
+    Cold,
+    /// It was done.
+    Done(T),
+}
+
+/// What `acquire.lua` did.
+#[derive(Debug)]
+pub(super) enum Taken {
+    Stale,
+    Granted(Place),
+    Held(Place),
+    Full { now: Timestamp, used: u32, next_expiry: Timestamp },
+    Replayed(Vec<u8>),
+    InFlight,
+    Reused,
+}
+
+/// A seat as Redis has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) session: SessionKey,
+    pub(super) seat: SeatNumber,
+    pub(super) now: Timestamp,
+    pub(super) expires_at: Timestamp,
+    pub(super) used: u32,
+}
+
+/// What `heartbeat.lua` found.
+#[derive(Debug)]
+pub(super) enum Beat {
+    Renewed {
+        now: Timestamp,
+        expires_at: Timestamp,
+        used: u32,
+        seats: u32,
+        policy_is_old: bool,
+    },
+    Refused {
+        expires_at: Timestamp,
+        why: Refusal,
+    },
+    /// Redis lacks the session or has it expired: PostgreSQL has the last word.
+    Missing {
+        now: Timestamp,
+    },
+}
+
+/// Who rebuilds.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Turn {
+    Mine(Timestamp),
+    AnotherFunction,
+    AlreadyWarm,
+}
+
+/// What `sweep.lua` says of one session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Found {
+    Alive(Timestamp),
+    Dead,
+    Forgotten,
+}
+
+struct Script {
+    code: &'static str,
+    script: redis::Script,
+}
+
+macro_rules! script {
+    ($name:literal) => {
+        Script::new(concat!(include_str!("lua/prelude.lua"), include_str!(concat!("lua/", $name, ".lua"))))
+    };
+}
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        Self { code, script: redis::Script::new(code) }
+    }
+}
+
+/// Calls the scripts over one link.
+pub(super) struct Scripts {
+    link: RedisLink,
+    /// Replaces Redis' clock; never in production.
+    moved_time: Option<Arc<dyn Clock>>,
+    acquire: Script,
+    heartbeat: Script,
+    release: Script,
+    occupancy: Script,
+    remember: Script,
+    tell: Script,
+    lock: Script,
+    rebuild: Script,
+    sweep: Script,
+}
+
+impl std::fmt::Debug for Scripts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Scripts({:?})", self.link)
+    }
+}
+
+/// The keys of a license, in the order that every script expects; the braces put them all on one slot of a cluster.
+const KEYS: [&str; 8] = ["policy", "expiry", "sessions", "holders", "taken", "replays", "usage", "lock"];
+
+impl Scripts {
+    pub(super) fn new(link: RedisLink, moved_time: Option<Arc<dyn Clock>>) -> Self {
+        Self {
+            link,
+            moved_time,
+            acquire: script!("acquire"),
+            heartbeat: script!("heartbeat"),
+            release: script!("release"),
+            occupancy: script!("occupancy"),
+            remember: script!("remember"),
+            tell: script!("tell"),
+            lock: script!("lock"),
+            rebuild: script!("rebuild"),
+            sweep: script!("sweep"),
+        }
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), Error> {
+        self.link.send(&cmd("PING")).await?;
+        Ok(())
+    }
+
+    pub(super) async fn acquire(
+        &self,
+        license: &License,
+        session: SessionKey,
+        holder: &Holder,
+        idempotency: &[u8],
+        request_hash: &[u8; 16],
+    ) -> Result<Reply<Taken>, Error> {
+        let mut call = self.call(&self.acquire, license.id);
+        policy(&mut call, license);
+        call.arg(session.as_bytes()).arg(holder.as_bytes()).arg(idempotency).arg(&request_hash[..]);
+        let mut answer = self.run(&self.acquire, &call).await?;
+        Ok(Reply::Done(match answer.word()?.as_str() {
+            "cold" => return Ok(Reply::Cold),
+            "stale" => Taken::Stale,
+            "granted" => Taken::Granted(answer.place()?),
+            "held" => Taken::Held(answer.place()?),
+            "full" => Taken::Full { now: answer.time()?, used: answer.count()?, next_expiry: answer.time()? },
+            "replayed" => Taken::Replayed(answer.bytes()?),
+            "in_flight" => Taken::InFlight,
+            "reused" => Taken::Reused,
+            other => return Err(Error::Unexpected(format!("acquire.lua: {other}"))),
+        }))
+    }
+
+    pub(super) async fn heartbeat(&self, license: LicenseId, session: SessionKey) -> Result<Reply<Beat>, Error> {
+        let mut call = self.call(&self.heartbeat, license);
+        call.arg(session.as_bytes());
+        let mut answer = self.run(&self.heartbeat, &call).await?;
+        Ok(Reply::Done(match answer.word()?.as_str() {
+            "cold" => return Ok(Reply::Cold),
+            "absent" | "expired" => Beat::Missing { now: answer.time()? },
+            "refused" => {
+                answer.time()?;
+                let expires_at = answer.time()?;
+                let why = answer.word()?;
+                let why = why.parse().map_err(|_| Error::Unexpected(format!("heartbeat.lua: refused for {why}")))?;
+                Beat::Refused { expires_at, why }
+            }
+            "renewed" => {
+                let (now, expires_at, used, seats) = (answer.time()?, answer.time()?, answer.count()?, answer.count()?);
+                answer.count()?;
+                Beat::Renewed { now, expires_at, used, seats, policy_is_old: answer.count()? == 1 }
+            }
+            other => return Err(Error::Unexpected(format!("heartbeat.lua: {other}"))),
+        }))
+    }
+
+    /// Takes a session out and says how many are left.
+    pub(super) async fn release(&self, license: LicenseId, session: SessionKey) -> Result<Reply<u32>, Error> {
+        let mut call = self.call(&self.release, license);
+        call.arg(session.as_bytes());
+        let mut answer = self.run(&self.release, &call).await?;
+        match answer.word()?.as_str() {
+            "cold" => Ok(Reply::Cold),
+            _ => Ok(Reply::Done(answer.count()?)),
+        }
+    }
+
+    /// How many seats are in use, and the version of the policy.
+    pub(super) async fn occupancy(&self, license: LicenseId) -> Result<Reply<(u32, i64)>, Error> {
+        let mut answer = self.run(&self.occupancy, &self.call(&self.occupancy, license)).await?;
+        match answer.word()?.as_str() {
+            "cold" => Ok(Reply::Cold),
+            _ => Ok(Reply::Done((answer.count()?, answer.number()?))),
+        }
+    }
+
+    pub(super) async fn remember(&self, license: LicenseId, idempotency: &[u8; 16], session: SessionKey, body: &[u8]) -> Result<(), Error> {
+        let mut call = self.call(&self.remember, license);
+        call.arg(&idempotency[..]).arg(session.as_bytes()).arg(body);
+        self.run(&self.remember, &call).await?;
+        Ok(())
+    }
+
+    pub(super) async fn tell(&self, license: &License) -> Result<(), Error> {
+        let mut call = self.call(&self.tell, license.id);
+        policy(&mut call, license);
+        self.run(&self.tell, &call).await?;
+        Ok(())
+    }
+
+    pub(super) async fn lock(&self, license: LicenseId, token: &[u8; 16], only_if_cold: bool) -> Result<Turn, Error> {
+        let mut call = self.call(&self.lock, license);
+        call.arg(&token[..]).arg(if only_if_cold { "cold" } else { "" });
+        let mut answer = self.run(&self.lock, &call).await?;
+        Ok(match answer.word()?.as_str() {
+            "yours" => Turn::Mine(answer.time()?),
+            "taken" => Turn::AnotherFunction,
+            _ => Turn::AlreadyWarm,
+        })
+    }
+
+    /// Gives the lock back before its time. If it fails, the lock runs out by itself.
+    pub(super) async fn unlock(&self, license: LicenseId) {
+        let _ = self.link.send(cmd("DEL").arg(format!("{{{license}}}:lock"))).await;
+    }
+
+    pub(super) async fn rebuild(&self, license: &License, token: &[u8; 16], sessions: &[LiveSession]) -> Result<u32, Error> {
+        let mut call = self.call(&self.rebuild, license.id);
+        call.arg(&token[..]);
+        policy(&mut call, license);
+        for session in sessions {
+            call.arg(session.key.as_bytes())
+                .arg(session.expires_at.timestamp_millis())
+                .arg(session.seat)
+                .arg(&session.holder[..])
+                .arg(session.idempotency_key.as_deref().unwrap_or_default())
+                .arg(session.request_hash.as_deref().unwrap_or_default());
+        }
+        let mut answer = self.run(&self.rebuild, &call).await?;
+        answer.word()?;
+        answer.count()
+    }
+
+    /// What Redis says of these sessions of one license, in their order, and when.
+    pub(super) async fn sweep(
+        &self,
+        license: LicenseId,
+        sessions: &[(SessionKey, Timestamp)],
+    ) -> Result<Reply<(Timestamp, Vec<Found>)>, Error> {
+        let mut call = self.call(&self.sweep, license);
+        for (session, due) in sessions {
+            call.arg(session.as_bytes()).arg(due.timestamp_millis());
+        }
+        let mut answer = self.run(&self.sweep, &call).await?;
+        if answer.word()? == "cold" {
+            return Ok(Reply::Cold);
+        }
+        let now = answer.time()?;
+        let found = sessions.iter().map(|_| {
+            Ok(match answer.number()? {
+                0 => Found::Dead,
+                -1 => Found::Forgotten,
+                expires => Found::Alive(from_millis(expires)),
+            })
+        });
+        Ok(Reply::Done((now, found.collect::<Result<_, Error>>()?)))
+    }
+
+    /// Redis' time, by the clock that rules expiry.
+    pub(super) async fn now(&self) -> Result<Timestamp, Error> {
+        if let Some(clock) = &self.moved_time {
+            return Ok(clock.now());
+        }
+        let (seconds, micros): (i64, i64) = redis::from_redis_value(self.link.send(&cmd("TIME")).await?).map_err(RedisError::from)?;
+        Ok(from_millis(seconds * 1000 + micros / 1000))
+    }
+
+    fn call(&self, script: &Script, license: LicenseId) -> Cmd {
+        let mut call = cmd("EVALSHA");
+        call.arg(script.script.get_hash()).arg(KEYS.len());
+        let mut key = String::with_capacity(48);
+        for name in KEYS {
+            key.clear();
+            // Writing to a string cannot fail.
+            let _ = std::fmt::Write::write_fmt(&mut key, format_args!("{{{license}}}:{name}"));
+            call.arg(&key);
+        }
+        match &self.moved_time {
+            Some(clock) => call.arg(clock.now().timestamp_millis()),
+            None => call.arg(""),
+        };
+        call
+    }
+
+    /// Runs a script; where Redis does not know it (a fresh or restarted server), sends it along.
+    async fn run(&self, script: &Script, call: &Cmd) -> Result<Answer, Error> {
+        let answer = match self.link.send(call).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.link.send(cmd("SCRIPT").arg("LOAD").arg(script.code)).await?;
+                self.link.send(call).await?
+            }
+            answer => answer?,
+        };
+        match answer {
+            Value::Array(items) => Ok(Answer(items.into_iter())),
+            other => Err(Error::Unexpected(format!("a script answered {other:?}"))),
+        }
+    }
+}
+
+fn policy(call: &mut Cmd, license: &License) {
+    let policy = &license.policy;
+    call.arg(license.version)
+        .arg(policy.seats_total)
+        .arg(policy.overage)
+        .arg(u64::try_from(policy.session_ttl.as_millis()).unwrap_or(u64::MAX))
+        .arg(license.standing().map_or("", Refusal::code));
+    match policy.expires_at {
+        Some(ends) => call.arg(ends.timestamp_millis()),
+        None => call.arg(""),
+    };
+}
+
+/// A script's answer, read from front to back.
+struct Answer(std::vec::IntoIter<Value>);
+
+impl Answer {
+    fn next(&mut self) -> Result<Value, Error> {
+        self.0.next().ok_or_else(|| Error::Unexpected("a script's answer ended early".to_owned()))
+    }
+
+    fn bytes(&mut self) -> Result<Vec<u8>, Error> {
+        match self.next()? {
+            Value::BulkString(bytes) => Ok(bytes),
+            other => Err(Error::Unexpected(format!("{other:?} is no string"))),
+        }
+    }
+
+    fn word(&mut self) -> Result<String, Error> {
+        String::from_utf8(self.bytes()?).map_err(|error| Error::Unexpected(error.to_string()))
+    }
+
+    fn number(&mut self) -> Result<i64, Error> {
+        match self.next()? {
+            Value::Int(number) => Ok(number),
+            other => Err(Error::Unexpected(format!("{other:?} is no number"))),
+        }
+    }
+
+    fn count(&mut self) -> Result<u32, Error> {
+        u32::try_from(self.number()?).map_err(|error| Error::Unexpected(error.to_string()))
+    }
+
+    fn time(&mut self) -> Result<Timestamp, Error> {
+        Ok(from_millis(self.number()?))
+    }
+
+    fn place(&mut self) -> Result<Place, Error> {
+        let session: [u8; 16] = self.bytes()?.try_into().map_err(|_| Error::Unexpected("a session key of another length".to_owned()))?;
+        let seat = SeatNumber::new(self.count()?).ok_or_else(|| Error::Unexpected("seat 0".to_owned()))?;
+        let (now, expires_at) = (self.time()?, self.time()?);
+        Ok(Place { session: SessionKey::from_bytes(session), seat, now, expires_at, used: self.count()? })
+    }
+}

@@ -1,0 +1,185 @@
+//! The sweep: ends zombies, and writes renewals of live sessions back to the record.
+//!
+//! It must run at least every twelfth of the shortest TTL: then the record of a live session never falls due. Any number
+//! of sweepers may run at once; each takes rows that no other has.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use uuid::Uuid;
+
+use super::{Engine, Error, Reply, rebuild::Why, scripts::Found};
+use crate::{
+    db::Database,
+    domain::{LicenseId, SessionKey, Timestamp},
+};
+
+/// Sessions taken at a time. Their rows are locked meanwhile, so that it must not take long.
+const BATCH: i64 = 2000;
+/// Licenses asked about at the same time.
+const CONCURRENCY: usize = 64;
+/// How long one batch may take before it is given up; its rows are then free for the next.
+const BATCH_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SweepReport {
+    /// Live sessions whose record was brought up to date.
+    pub renewed: u64,
+    /// Zombies ended.
+    pub expired: u64,
+    /// Licenses that Redis had forgotten, whole or in part, and that were rebuilt.
+    pub rebuilt: u64,
+}
+
+/// Sweeps with the rights of a job, which reach over all tenants.
+#[derive(Clone, Debug)]
+pub struct Sweeper {
+    engine: Arc<Engine>,
+    database: Database,
+}
+
+// Half a TTL by each license's own policy; rows are taken from the most urgent on, and a cursor goes past those that
+// another batch of the same sweep has dealt with.
+pub(super) const DUE: &str = "-- sweep::due
+SELECT s.id, s.license_id, s.expires_at FROM sessions s JOIN licenses l ON l.id = s.license_id
+WHERE s.ended_at IS NULL AND (s.expires_at, s.id) > ($2, $3) AND s.expires_at < $1 + make_interval(secs => (SELECT max(session_ttl_seconds) FROM licenses) / 2.0)
+  AND s.expires_at < $1 + make_interval(secs => l.session_ttl_seconds / 2.0)
+ORDER BY s.expires_at, s.id LIMIT $4
+FOR UPDATE OF s SKIP LOCKED";
+
+pub(super) const RENEW: &str = "-- sweep::renew
+UPDATE sessions s SET expires_at = alive.until
+FROM unnest($1::uuid[], $2::timestamptz[]) AS alive (id, until)
+WHERE s.id = alive.id AND s.ended_at IS NULL AND s.expires_at < alive.until";
+
+pub(super) const END: &str = "-- sweep::end
+WITH ended AS (
+    UPDATE sessions s SET ended_at = dead.at, ended_reason = 'expired'
+    FROM unnest($1::uuid[], $2::timestamptz[]) AS dead (id, at)
+    WHERE s.id = dead.id AND s.ended_at IS NULL AND s.expires_at <= dead.at
+    RETURNING s.tenant_id, s.license_id, s.id, s.ended_at
+)
+INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)
+SELECT tenant_id, ended_at, 'system', 'session.expired', license_id, id FROM ended";
+
+struct Verdict {
+    license: LicenseId,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Cold,
+    Told(Vec<(Uuid, Timestamp, Found)>),
+}
+
+impl Sweeper {
+    /// A sweeper; `database` must act as [`crate::db::Role::Jobs`].
+    #[must_use]
+    pub const fn new(engine: Arc<Engine>, database: Database) -> Self {
+        Self { engine, database }
+    }
+
+    /// Goes once through every session that has less than half a TTL left by its record.
+    ///
+    /// # Errors
+    /// Any [`Error`]: what was swept until then stays so, and the next sweep goes on.
+    pub async fn sweep(&self) -> Result<SweepReport, Error> {
+        let mut report = SweepReport::default();
+        let mut from = (Timestamp::UNIX_EPOCH, Uuid::nil());
+        while let Some(last) = self.batch(from, &mut report).await? {
+            from = last;
+        }
+        self.engine.counters.expired.inc_by(report.expired);
+        Ok(report)
+    }
+
+    /// One batch. Answers the last row it has taken, or none if there was none left.
+    async fn batch(&self, from: (Timestamp, Uuid), report: &mut SweepReport) -> Result<Option<(Timestamp, Uuid)>, Error> {
+        let work = async {
+            let now = self.engine.scripts.now().await?;
+            let mut client = self.database.client().await?;
+            let transaction = client.transaction().await?;
+            let due = transaction.prepare_cached(DUE).await?;
+            let rows = transaction.query(&due, &[&now, &from.0, &from.1, &BATCH]).await?;
+            let Some(last) = rows.last() else { return Ok(None) };
+            let last = (last.try_get(2)?, last.try_get(0)?);
+            let mut licenses: HashMap<Uuid, Vec<(SessionKey, Timestamp)>> = HashMap::new();
+            for row in &rows {
+                licenses.entry(row.try_get(1)?).or_default().push((SessionKey::from_uuid(row.try_get(0)?), row.try_get(2)?));
+            }
+            let verdicts: Vec<Verdict> = stream::iter(licenses)
+                .map(|(license, sessions)| self.ask(LicenseId::from_uuid(license), sessions))
+                .buffer_unordered(CONCURRENCY)
+                .try_collect()
+                .await?;
+            let forgotten = write_down(&transaction, &verdicts, report).await?;
+            transaction.commit().await?;
+            // After the commit: the rebuild reads these rows, and nothing else waits for them meanwhile.
+            self.mend(forgotten, report).await?;
+            Ok(Some(last))
+        };
+        tokio::time::timeout(BATCH_DEADLINE, work).await.unwrap_or(Err(Error::Database(crate::db::Error::Deadline)))
+    }
+
+    async fn ask(&self, license: LicenseId, sessions: Vec<(SessionKey, Timestamp)>) -> Result<Verdict, Error> {
+        let outcome = match self.engine.scripts.sweep(license, &sessions).await? {
+            Reply::Cold => Outcome::Cold,
+            Reply::Done((now, found)) => {
+                Outcome::Told(sessions.iter().zip(found).map(|((session, _), found)| (session.as_uuid(), now, found)).collect())
+            }
+        };
+        Ok(Verdict { license, outcome })
+    }
+
+    async fn mend(&self, forgotten: Vec<(LicenseId, Why)>, report: &mut SweepReport) -> Result<(), Error> {
+        for (license, why) in forgotten {
+            if let Some(license) = self.engine.licenses.by_id(self.engine.database(), license).await? {
+                self.engine.rebuild(&license, why).await?;
+                report.rebuilt += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes what Redis said to the locked rows, and names the licenses that Redis must be reminded of.
+async fn write_down(
+    transaction: &deadpool_postgres::Transaction<'_>,
+    verdicts: &[Verdict],
+    report: &mut SweepReport,
+) -> Result<Vec<(LicenseId, Why)>, Error> {
+    let (mut alive, mut until, mut dead, mut at, mut forgotten) = (vec![], vec![], vec![], vec![], vec![]);
+    for verdict in verdicts {
+        let Outcome::Told(sessions) = &verdict.outcome else {
+            forgotten.push((verdict.license, Why::Cold));
+            continue;
+        };
+        for (session, now, found) in sessions {
+            match found {
+                Found::Alive(expires_at) => {
+                    alive.push(*session);
+                    until.push(*expires_at);
+                }
+                Found::Dead => {
+                    dead.push(*session);
+                    at.push(*now);
+                }
+                Found::Forgotten => {
+                    if forgotten.last().is_none_or(|(license, _)| *license != verdict.license) {
+                        forgotten.push((verdict.license, Why::Drift));
+                    }
+                }
+            }
+        }
+    }
+    if !alive.is_empty() {
+        let renew = transaction.prepare_cached(RENEW).await?;
+        report.renewed += transaction.execute(&renew, &[&alive, &until]).await?;
+    }
+    if !dead.is_empty() {
+        let end = transaction.prepare_cached(END).await?;
+        report.expired += transaction.execute(&end, &[&dead, &at]).await?;
+    }
+    Ok(forgotten)
+}

@@ -1,0 +1,18 @@
+//! The HTTP shell that every function shares: strict bodies in, answers and problem documents out, deadlines, metrics,
+//! health, and a graceful end.
+
+mod body;
+mod edge;
+mod metrics;
+mod problem;
+mod serve;
+mod server;
+mod settings;
+mod telemetry;
+
+pub use body::{Fields, JsonObject};
+pub use edge::shell;
+pub use metrics::Metrics;
+pub use problem::{ApiError, FieldFault};
+pub use serve::{FunctionSettings, block_on, run, serve};
+pub use settings::HttpSettings;

@@ -1,0 +1,201 @@
+//! The edge: what happens to every request, in one place. Its id, its deadline, its problem document, its metrics.
+
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    http::{
+        HeaderName, HeaderValue, Method, StatusCode,
+        header::{ALLOW, CACHE_CONTROL},
+    },
+    middleware::{self, Next},
+    response::{IntoResponse, Json, Response},
+    routing::get,
+};
+use futures_util::FutureExt;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{ApiError, Metrics, problem::Raised};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+#[derive(Debug)]
+struct Edge {
+    metrics: Arc<Metrics>,
+    timeout: Duration,
+}
+
+/// Puts health, readiness and the edge around a function's routes. `ready` names what the function needs and cannot reach.
+pub fn shell<F, R>(routes: Router, metrics: Arc<Metrics>, timeout: Duration, ready: F) -> Router
+where
+    F: Fn() -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Vec<&'static str>> + Send,
+{
+    let health = get(async || Json(json!({ "status": "ok" })));
+    let ready = get(move || {
+        let ready = ready.clone();
+        async move {
+            match ready().await {
+                down if down.is_empty() => Ok(Json(json!({ "status": "ok" }))),
+                down => Err(ApiError::NotReady(down)),
+            }
+        }
+    });
+    routes
+        .route("/health", health.clone())
+        .route("/health/", health)
+        .route("/ready", ready.clone())
+        .route("/ready/", ready)
+        .fallback(async || ApiError::NotFound)
+        .layer(middleware::from_fn_with_state(Arc::new(Edge { metrics, timeout }), edge))
+}
+
+async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let id = request_id(&request);
+    let method = method_name(request.method());
+    let is_options = request.method() == Method::OPTIONS;
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let work = tokio::time::timeout(edge.timeout, AssertUnwindSafe(next.run(request)).catch_unwind());
+    let response = match work.await {
+        Ok(Ok(response)) => response,
+        Ok(Err(panic)) => ApiError::Internal(panic_message(&*panic).into()).into_response(),
+        Err(_) => ApiError::Timeout.into_response(),
+    };
+    let mut response = finish(response, &id, is_options);
+    edge.metrics.observe(route.as_ref().map_or("unmatched", MatchedPath::as_str), method, response.status().as_u16(), begun.elapsed());
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Turns what the routes answered into what leaves: errors into problem documents, and axum's bare 405 into a problem or,
+/// for OPTIONS, into the list of methods.
+fn finish(mut response: Response, id: &HeaderValue, is_options: bool) -> Response {
+    let text = id.to_str().unwrap_or_default();
+    if let Some(Raised(error)) = response.extensions_mut().remove::<Raised>() {
+        return error.render(text);
+    }
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
+    }
+    let allow = match response.headers().get(ALLOW).and_then(|methods| methods.to_str().ok()) {
+        Some(methods) => format!("{methods},OPTIONS").replace(',', ", ").replace(",  ", ", "),
+        None => "OPTIONS".to_owned(),
+    };
+    let mut response = if is_options { StatusCode::NO_CONTENT.into_response() } else { ApiError::MethodNotAllowed.render(text) };
+    if let Ok(allow) = HeaderValue::try_from(allow) {
+        response.headers_mut().insert(ALLOW, allow);
+    }
+    response
+}
+
+/// The caller's id if it is well-formed, else one of ours.
+fn request_id(request: &Request) -> HeaderValue {
+    let is_well_formed = |value: &&HeaderValue| {
+        (8..=128).contains(&value.len()) && value.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+    };
+    if let Some(theirs) = request.headers().get(REQUEST_ID).filter(is_well_formed) {
+        return theirs.clone();
+    }
+    let mut text = Uuid::encode_buffer();
+    let ours = Uuid::new_v4().simple().encode_lower(&mut text);
+    HeaderValue::from_str(ours).expect("hexadecimal digits fit in a header")
+}
+
+/// Methods that nobody knows must not fill the metrics page.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("of an unknown kind"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::{Body, to_bytes},
+        routing::post,
+    };
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(method: &str, path: &str, id: Option<&str>) -> (StatusCode, axum::http::HeaderMap, Value) {
+        let routes = Router::new()
+            .route("/thing", post(async || "done"))
+            .route("/slow", get(async || std::future::pending::<()>().await))
+            .route("/broken", get(panics));
+        let metrics = Arc::new(Metrics::new(|_| {}));
+        let app = shell(routes, metrics, Duration::from_millis(30), async || vec!["redis"]);
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(id) = id {
+            request = request.header("x-request-id", id);
+        }
+        let response = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = to_bytes(body, 10_000).await.unwrap();
+        (head.status, head.headers, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    async fn panics() {
+        panic!("a bug");
+    }
+
+    #[tokio::test]
+    async fn every_answer_has_an_id_the_callers_if_it_is_well_formed() {
+        assert_eq!(ask("GET", "/health/", Some("my-request.1")).await.1["x-request-id"], "my-request.1");
+        for odd in ["short", "with spaces in it", "\"quoted-quoted\""] {
+            assert_ne!(ask("GET", "/health/", Some(odd)).await.1["x-request-id"], odd);
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_goes_wrong_is_a_problem_document_with_that_id() {
+        for (method, path, status, code) in [
+            ("GET", "/nowhere", 404, "not_found"),
+            ("GET", "/thing", 405, "method_not_allowed"),
+            ("GET", "/slow", 503, "deadline_exceeded"),
+            ("GET", "/broken", 500, "internal_error"),
+            ("GET", "/ready/", 503, "not_ready"),
+        ] {
+            let (answered, headers, body) = ask(method, path, Some("request-42")).await;
+            assert_eq!((answered.as_u16(), body["code"].as_str()), (status, Some(code)));
+            assert_eq!(
+                (headers["content-type"].to_str(), body["request_id"].as_str()),
+                (Ok("application/problem+json"), Some("request-42"))
+            );
+            assert_eq!(headers.contains_key("retry-after"), status == 503);
+            assert!(!body.to_string().contains("a bug"));
+        }
+    }
+
+    #[tokio::test]
+    async fn methods_behave() {
+        assert_eq!(ask("HEAD", "/health/", None).await.0, 200);
+        assert_eq!(ask("HEAD", "/thing", None).await.0, 405);
+        let (status, headers, _) = ask("OPTIONS", "/thing", None).await;
+        assert_eq!((status.as_u16(), headers["allow"].to_str().unwrap()), (204, "POST, OPTIONS"));
+        assert_eq!(ask("DELETE", "/health", None).await.1["allow"], "GET, HEAD, OPTIONS");
+    }
+}

@@ -1,0 +1,274 @@
+//! Errors on the wire: RFC 9457 problem documents, from one table.
+
+use std::{error::Error, sync::Arc};
+
+use axum::{
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+    },
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    db,
+    domain::{EndReason, Refusal, Timestamp, rfc3339},
+    seats,
+};
+
+type Cause = Box<dyn Error + Send + Sync>;
+
+/// One thing that is wrong with a request.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct FieldFault {
+    /// The field, or header, as the contract names it.
+    pub field: &'static str,
+    /// What is wanted of it; never repeats what was sent.
+    pub message: String,
+}
+
+/// Every error that an answer can carry.
+#[derive(Debug)]
+pub enum ApiError {
+    /// Fields are missing or malformed: all of them are named.
+    Invalid(Vec<FieldFault>),
+    /// The body is no JSON object.
+    MalformedBody(String),
+    /// Every seat is taken.
+    NoSeats {
+        /// Seats in use.
+        seats_used: u32,
+        /// Seats bought.
+        seats_total: u32,
+        /// When the earliest may fall free.
+        next_expiry_at: Option<Timestamp>,
+        /// Seconds until then.
+        retry_after_secs: u64,
+    },
+    /// The license may not be used.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// When a client that has a seat must stop.
+        stop_by: Option<Timestamp>,
+    },
+    /// Unknown license key.
+    LicenseNotFound,
+    /// There never was such a session.
+    SessionNotFound,
+    /// The session is over.
+    SessionEnded(EndReason),
+    /// No such path.
+    NotFound,
+    /// The path does not know the method.
+    MethodNotAllowed,
+    /// The same request is being worked on.
+    RequestInFlight,
+    /// The body is too large.
+    PayloadTooLarge,
+    /// The body is not said to be JSON.
+    UnsupportedMediaType,
+    /// The idempotency key has served for another request.
+    IdempotencyKeyReused,
+    /// A server that this one needs does not answer.
+    Unavailable(Cause),
+    /// What `/ready/` found to be down.
+    NotReady(Vec<&'static str>),
+    /// The request took too long.
+    Timeout,
+    /// A fault of ours.
+    Internal(Cause),
+}
+
+/// What an error shows: its status, its stable code, its title.
+type Face = (StatusCode, &'static str, &'static str);
+
+impl ApiError {
+    /// One fault of one field.
+    #[must_use]
+    pub fn invalid(field: &'static str, message: &str) -> Self {
+        Self::Invalid(vec![FieldFault { field, message: message.to_owned() }])
+    }
+
+    /// A refusal to somebody who has no seat.
+    #[must_use]
+    pub const fn refused(refusal: Refusal) -> Self {
+        Self::Refused { refusal, stop_by: None }
+    }
+
+    /// The table of the contract.
+    const fn face(&self) -> Face {
+        match self {
+            Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", "The request is invalid"),
+            Self::MalformedBody(_) => (StatusCode::BAD_REQUEST, "malformed_body", "The body is not a JSON object"),
+            Self::NoSeats { .. } => (StatusCode::PAYMENT_REQUIRED, "no_seats_available", "Every seat is taken"),
+            Self::Refused { refusal, .. } => (StatusCode::FORBIDDEN, refusal.code(), "The license may not be used"),
+            Self::LicenseNotFound => (StatusCode::NOT_FOUND, "license_not_found", "There is no such license key"),
+            Self::SessionNotFound => (StatusCode::NOT_FOUND, "session_not_found", "There is no such session"),
+            Self::SessionEnded(EndReason::Expired) => (StatusCode::GONE, "session_expired", "The session has expired"),
+            Self::SessionEnded(EndReason::Released) => (StatusCode::GONE, "session_released", "The session was released"),
+            Self::SessionEnded(EndReason::Revoked) => (StatusCode::GONE, "session_revoked", "The session was revoked"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The method is not allowed here"),
+            Self::RequestInFlight => (StatusCode::CONFLICT, "request_in_flight", "The same request is being worked on"),
+            Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large"),
+            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body must be JSON"),
+            Self::IdempotencyKeyReused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The idempotency key has served for another request")
+            }
+            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", "Try again in a moment"),
+            Self::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "A server that this function needs is down"),
+            Self::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "deadline_exceeded", "The request took too long"),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong on our side"),
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Invalid(faults) => {
+                let fields: Vec<&str> = faults.iter().map(|fault| fault.field).collect();
+                format!("Wrong or missing: {}.", fields.join(", "))
+            }
+            Self::MalformedBody(why) => why.clone(),
+            Self::NoSeats { seats_used, seats_total, .. } => format!("{seats_used} seats are in use; the license has {seats_total}."),
+            Self::Refused { stop_by: Some(stop_by), .. } => format!("Stop by {}.", rfc3339(*stop_by)),
+            Self::Refused { refusal, stop_by: None } => match refusal {
+                Refusal::NotStarted => "The license has not begun yet.".to_owned(),
+                Refusal::Expired => "The license has run out.".to_owned(),
+                Refusal::Suspended => "The license is suspended.".to_owned(),
+                Refusal::TenantSuspended => "The organization that owns the license is suspended.".to_owned(),
+            },
+            Self::SessionEnded(_) => "It does not come back: acquire a seat again.".to_owned(),
+            Self::RequestInFlight => "Ask again in a moment for its answer.".to_owned(),
+            Self::PayloadTooLarge => format!("At most {} bytes are read.", super::body::MOST),
+            Self::UnsupportedMediaType => "Send content-type: application/json.".to_owned(),
+            Self::IdempotencyKeyReused => "Use a new key for a new request.".to_owned(),
+            Self::NotReady(down) => format!("Down: {}.", down.join(", ")),
+            Self::Unavailable(_) | Self::Timeout => "Nothing is wrong with the request: send it again after retry-after.".to_owned(),
+            Self::LicenseNotFound | Self::SessionNotFound | Self::NotFound | Self::MethodNotAllowed | Self::Internal(_) => {
+                self.face().2.to_owned() + "."
+            }
+        }
+    }
+
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::NoSeats { retry_after_secs, .. } => Some(*retry_after_secs),
+            Self::Unavailable(_) | Self::NotReady(_) | Self::Timeout | Self::RequestInFlight => Some(1),
+            _ => None,
+        }
+    }
+
+    fn extend(&self, document: &mut Map<String, Value>) {
+        match self {
+            Self::Invalid(faults) => {
+                document.insert("errors".to_owned(), json!(faults));
+            }
+            Self::NoSeats { seats_used, seats_total, next_expiry_at, .. } => {
+                document.insert("seats_used".to_owned(), json!(seats_used));
+                document.insert("seats_total".to_owned(), json!(seats_total));
+                document.insert("next_expiry_at".to_owned(), json!(next_expiry_at.map(rfc3339)));
+            }
+            Self::Refused { stop_by: Some(stop_by), .. } => {
+                document.insert("stop_by".to_owned(), json!(rfc3339(*stop_by)));
+            }
+            Self::NotReady(down) => {
+                document.insert("down".to_owned(), json!(down));
+            }
+            _ => {}
+        }
+    }
+
+    /// The whole answer. Causes go to the log, here and nowhere else, and never to the client.
+    pub(super) fn render(&self, request_id: &str) -> Response {
+        let (status, code, title) = self.face();
+        match self {
+            Self::Internal(cause) => tracing::error!(request_id, error = %cause, "internal error"),
+            Self::Unavailable(cause) => tracing::warn!(request_id, error = %cause, "unavailable"),
+            Self::NotReady(down) => tracing::warn!(request_id, ?down, "not ready"),
+            _ => tracing::debug!(request_id, code, "refused"),
+        }
+        let mut document = Map::new();
+        document.insert("type".to_owned(), json!(format!("urn:coditect:problem:{code}")));
+        document.insert("title".to_owned(), json!(title));
+        document.insert("status".to_owned(), json!(status.as_u16()));
+        document.insert("detail".to_owned(), json!(self.detail()));
+        document.insert("code".to_owned(), json!(code));
+        document.insert("request_id".to_owned(), json!(request_id));
+        self.extend(&mut document);
+        let body = Value::Object(document).to_string();
+        let mut response = (status, [(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))], body).into_response();
+        if let Some(seconds) = self.retry_after() {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// The error rides to the edge, which knows the request's id and renders it.
+#[derive(Clone, Debug)]
+pub(super) struct Raised(pub(super) Arc<ApiError>);
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.face().0.into_response();
+        response.extensions_mut().insert(Raised(Arc::new(self)));
+        response
+    }
+}
+
+impl From<seats::Error> for ApiError {
+    fn from(error: seats::Error) -> Self {
+        match &error {
+            seats::Error::Unexpected(_) | seats::Error::Database(db::Error::Settings(_)) => Self::Internal(error.into()),
+            seats::Error::Database(db::Error::Query(query)) if is_our_fault(query) => Self::Internal(error.into()),
+            seats::Error::Database(_) | seats::Error::Redis(_) | seats::Error::Unsettled(_) => Self::Unavailable(error.into()),
+        }
+    }
+}
+
+/// Whether PostgreSQL was asked something wrong, rather than being down, shut down, overloaded or locked.
+fn is_our_fault(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| matches!(code.code().get(..2), Some("22" | "23" | "42" | "0A")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_the_contract_has_its_status() {
+        let cause = || Cause::from("cause");
+        let full = ApiError::NoSeats { seats_used: 1, seats_total: 1, next_expiry_at: None, retry_after_secs: 1 };
+        let table = [
+            (ApiError::Invalid(vec![]), 400, "invalid_request"),
+            (ApiError::MalformedBody(String::new()), 400, "malformed_body"),
+            (full, 402, "no_seats_available"),
+            (ApiError::refused(Refusal::Expired), 403, "license_expired"),
+            (ApiError::refused(Refusal::Suspended), 403, "license_suspended"),
+            (ApiError::refused(Refusal::NotStarted), 403, "license_not_started"),
+            (ApiError::refused(Refusal::TenantSuspended), 403, "tenant_suspended"),
+            (ApiError::LicenseNotFound, 404, "license_not_found"),
+            (ApiError::SessionNotFound, 404, "session_not_found"),
+            (ApiError::NotFound, 404, "not_found"),
+            (ApiError::MethodNotAllowed, 405, "method_not_allowed"),
+            (ApiError::RequestInFlight, 409, "request_in_flight"),
+            (ApiError::SessionEnded(EndReason::Expired), 410, "session_expired"),
+            (ApiError::SessionEnded(EndReason::Released), 410, "session_released"),
+            (ApiError::SessionEnded(EndReason::Revoked), 410, "session_revoked"),
+            (ApiError::PayloadTooLarge, 413, "payload_too_large"),
+            (ApiError::UnsupportedMediaType, 415, "unsupported_media_type"),
+            (ApiError::IdempotencyKeyReused, 422, "idempotency_key_reused"),
+            (ApiError::Internal(cause()), 500, "internal_error"),
+            (ApiError::Unavailable(cause()), 503, "service_unavailable"),
+            (ApiError::NotReady(vec![]), 503, "not_ready"),
+            (ApiError::Timeout, 503, "deadline_exceeded"),
+        ];
+        for (error, status, code) in table {
+            assert_eq!((error.face().0.as_u16(), error.face().1), (status, code));
+            assert_eq!(status == 503, error.retry_after() == Some(1) && status != 409 && status != 402, "{code}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The server: HTTP/1.1 with limits, and a graceful end.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    signal::unix::{SignalKind, signal},
+    time::{sleep, timeout},
+};
+
+use super::{HttpSettings, Metrics, shell};
+
+/// How long a client may take over the head of a request.
+const HEAD: Duration = Duration::from_secs(10);
+/// How much of a request's head is read.
+const HEAD_BYTES: usize = 32 * 1024;
+/// How long what is in flight may take once the end has begun: whoever sent SIGTERM waits for ten seconds.
+const LAST: Duration = Duration::from_secs(8);
+
+/// Serves until SIGTERM or SIGINT, then finishes what is in flight.
+pub(super) async fn run<F, R>(routes: Router, http: &HttpSettings, metrics: Arc<Metrics>, ready: F) -> io::Result<()>
+where
+    F: Fn() -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Vec<&'static str>> + Send + 'static,
+{
+    let listener = TcpListener::bind((http.host, http.port)).await?;
+    let pages = TcpListener::bind((http.host, http.metrics_port)).await?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tracing::info!(listening = %listener.local_addr()?, metrics = %pages.local_addr()?, "ready to serve");
+
+    let app = shell(routes, Arc::clone(&metrics), Duration::from_millis(http.request_timeout_ms), ready);
+    let metrics = accept(pages, metrics.router(), GracefulShutdown::new());
+    tokio::spawn(metrics);
+    let graceful = GracefulShutdown::new();
+    tokio::select! {
+        () = accept_into(&listener, &app, &graceful) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    drop(listener);
+    tracing::info!("finishing what is in flight");
+    if timeout(LAST, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests were cut off");
+    }
+    Ok(())
+}
+
+async fn accept(listener: TcpListener, app: Router, graceful: GracefulShutdown) {
+    accept_into(&listener, &app, &graceful).await;
+}
+
+async fn accept_into(listener: &TcpListener, app: &Router, graceful: &GracefulShutdown) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => attend(stream, app.clone(), graceful),
+            // Out of file descriptors, or a client that went away at once: wait a moment, and go on.
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+fn attend(stream: TcpStream, app: Router, graceful: &GracefulShutdown) {
+    // Answers are small and complete: waiting for more to send would only delay them.
+    let _ = stream.set_nodelay(true);
+    let peer: Option<SocketAddr> = stream.peer_addr().ok();
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    let connection = graceful.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(?peer, %error, "a connection broke");
+        }
+    });
+}

@@ -1,0 +1,22 @@
+//! Settings of the HTTP server.
+
+use std::net::IpAddr;
+
+use clap::Args;
+
+/// Where a function listens, and how long a request may take.
+#[derive(Args, Clone, Debug)]
+pub struct HttpSettings {
+    /// Address to listen on
+    #[arg(long, env = "HOST", default_value = "0.0.0.0")]
+    pub host: IpAddr,
+    /// Port to serve on; 0 picks a free one and logs it
+    #[arg(long, env = "PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Port of the metrics page; 0 picks a free one and logs it
+    #[arg(long, env = "METRICS_PORT", default_value_t = 9090)]
+    pub metrics_port: u16,
+    /// Milliseconds that a request may take from its head to its answer
+    #[arg(long, env = "REQUEST_TIMEOUT_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub request_timeout_ms: u64,
+}

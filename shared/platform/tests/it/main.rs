@@ -1,0 +1,11 @@
+//! The platform against real PostgreSQL, Redis and Redis Cluster.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
+
+mod database;
+mod engine;
+mod model;
+mod plans;
+mod rig;
+mod scale;
+mod tenancy;

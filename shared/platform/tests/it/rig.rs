@@ -1,0 +1,125 @@
+//! An engine with a database of its own and a clock that tests move.
+
+use std::{sync::Arc, time::Duration};
+
+use platform::{
+    db::Role,
+    domain::{Email, HardwareId, IdempotencyKey, SessionId},
+    seats::{Acquired, Applicant, Engine, Heartbeat, RedisLink, RedisSettings, Seat, SweepReport, Sweeper},
+};
+use testkit::{Customer, ManualClock, TestDatabase};
+use tokio_postgres::Client;
+
+pub(crate) struct Rig {
+    pub(crate) database: TestDatabase,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) owner: Client,
+    redis: RedisSettings,
+    sweeper: Sweeper,
+}
+
+impl Rig {
+    pub(crate) async fn on(redis: RedisSettings) -> Self {
+        let database = TestDatabase::new().await;
+        let clock = Arc::new(ManualClock::default());
+        let engine = engine(&database, &redis, &clock);
+        let sweeper = Sweeper::new(Arc::clone(&engine), database.connect(Role::Jobs));
+        let owner = database.owner().await;
+        Self { database, clock, engine, owner, redis, sweeper }
+    }
+
+    /// Another container of the same function: a cache and connections of its own.
+    pub(crate) fn another_engine(&self) -> Arc<Engine> {
+        engine(&self.database, &self.redis, &self.clock)
+    }
+
+    pub(crate) fn pass(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    pub(crate) async fn sweep(&self) -> SweepReport {
+        self.sweeper.sweep().await.expect("a sweep succeeds")
+    }
+
+    pub(crate) async fn acquire(&self, customer: &Customer, device: &str) -> Acquired {
+        self.engine.acquire(&customer.key, applicant(device)).await.expect("acquire answers")
+    }
+
+    pub(crate) async fn seat(&self, customer: &Customer, device: &str) -> Seat {
+        match self.acquire(customer, device).await {
+            Acquired::Granted(seat) | Acquired::Held(seat) => seat,
+            other => panic!("no seat: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn beat(&self, session: SessionId) -> Heartbeat {
+        self.engine.heartbeat(session).await.expect("heartbeat answers")
+    }
+
+    pub(crate) async fn lives(&self, session: SessionId) -> bool {
+        matches!(self.beat(session).await, Heartbeat::Renewed(_))
+    }
+
+    /// Sessions that PostgreSQL has as not ended.
+    pub(crate) async fn open_sessions(&self) -> i64 {
+        self.owner.query_one("SELECT count(*) FROM sessions WHERE ended_at IS NULL", &[]).await.expect("it counts").get(0)
+    }
+}
+
+fn engine(database: &TestDatabase, redis: &RedisSettings, clock: &Arc<ManualClock>) -> Arc<Engine> {
+    let link = RedisLink::new(redis).expect("the URL of Redis can be read");
+    let clock: Arc<ManualClock> = Arc::clone(clock);
+    Arc::new(Engine::with_moved_time(link, database.connect(Role::Functions), clock))
+}
+
+pub(crate) fn applicant(device: &str) -> Applicant {
+    application(device, None)
+}
+
+pub(crate) fn application(device: &str, key: Option<&str>) -> Applicant {
+    let hardware = HardwareId::parse(device).expect("it is a hardware id");
+    let email = Email::parse("user@test.example").expect("it is an address");
+    let key = key.map(|key| IdempotencyKey::parse(key).expect("it is an idempotency key"));
+    Applicant::new(hardware, email, key, device.as_bytes())
+}
+
+/// Redis as an administrator sees it, to break it.
+pub(crate) mod vandal {
+    use testkit::{Customer, redis_settings};
+
+    pub(crate) const KEYS: [&str; 7] = ["policy", "expiry", "sessions", "holders", "taken", "replays", "usage"];
+
+    pub(crate) async fn connection() -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(redis_settings().redis_url.expose()).expect("the URL can be read");
+        client.get_multiplexed_async_connection().await.expect("Redis can be reached")
+    }
+
+    pub(crate) fn keys(customer: &Customer) -> Vec<String> {
+        KEYS.iter().map(|name| format!("{{{}}}:{name}", customer.license)).collect()
+    }
+
+    /// Wipes what Redis knows of a license.
+    pub(crate) async fn wipe(redis: &mut redis::aio::MultiplexedConnection, customer: &Customer) {
+        redis::cmd("DEL").arg(keys(customer)).exec_async(redis).await.expect("keys can be deleted");
+    }
+
+    /// Copies what Redis knows of a license, as a replica or a snapshot would have it.
+    pub(crate) async fn copy(redis: &mut redis::aio::MultiplexedConnection, customer: &Customer) -> Vec<Option<Vec<u8>>> {
+        let mut copy = Vec::new();
+        for key in keys(customer) {
+            copy.push(redis::cmd("DUMP").arg(key).query_async(redis).await.expect("a key can be dumped"));
+        }
+        copy
+    }
+
+    /// Puts a copy in the place of what is there.
+    pub(crate) async fn restore(redis: &mut redis::aio::MultiplexedConnection, customer: &Customer, copy: &[Option<Vec<u8>>]) {
+        wipe(redis, customer).await;
+        for (key, value) in keys(customer).iter().zip(copy) {
+            if let Some(value) = value {
+                redis::cmd("RESTORE").arg(key).arg(0).arg(value).exec_async(redis).await.expect("a key can be restored");
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! A clock that stands still until a test moves it.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use platform::domain::{Clock, SystemClock, Timestamp, from_millis};
+
+/// Stands still until it is moved.
+#[derive(Debug)]
+pub struct ManualClock(AtomicI64);
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self(AtomicI64::new(SystemClock.now().timestamp_millis()))
+    }
+}
+
+impl ManualClock {
+    /// Moves it forward.
+    ///
+    /// # Panics
+    /// If it is moved by more than an age.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_millis()).expect("a test moves time by less than an age"), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        from_millis(self.0.load(Ordering::SeqCst))
+    }
+}

@@ -1,0 +1,106 @@
+//! A function as the process it is in production.
+
+use std::{
+    net::TcpListener,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use tokio::process::{Child, Command};
+
+/// A port that nobody listens on now.
+///
+/// # Panics
+/// If the machine has none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    listener.local_addr().expect("it has an address").port()
+}
+
+/// A running function; killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    /// Where it serves, as http://host:port.
+    pub url: String,
+    /// Where its metrics are.
+    pub metrics_url: String,
+}
+
+impl Process {
+    /// Starts a binary over these servers and waits until it answers.
+    ///
+    /// # Panics
+    /// If it does not start, or does not answer within ten seconds.
+    pub async fn start(binary: &str, arguments: &[&str], database_url: &str, redis_url: &str) -> Self {
+        Self::start_with(binary, arguments, database_url, redis_url, &[]).await
+    }
+
+    /// The same, with further settings.
+    ///
+    /// # Panics
+    /// If it does not start, or does not answer within ten seconds.
+    pub async fn start_with(binary: &str, arguments: &[&str], database_url: &str, redis_url: &str, settings: &[(&str, &str)]) -> Self {
+        let (port, metrics_port) = (free_port(), free_port());
+        let child = Command::new(binary)
+            .args(arguments)
+            .env("DATABASE_URL", database_url)
+            .env("REDIS_URL", redis_url)
+            .env("HOST", "127.0.0.1")
+            .env("PORT", port.to_string())
+            .env("METRICS_PORT", metrics_port.to_string())
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the function's binary starts");
+        let process =
+            Self { child, url: format!("http://127.0.0.1:{port}"), metrics_url: format!("http://127.0.0.1:{metrics_port}/metrics") };
+        process.wait_for("/health/", Duration::from_secs(10)).await;
+        process
+    }
+
+    /// Waits until a path answers 200.
+    ///
+    /// # Panics
+    /// If that takes longer than `patience`.
+    pub async fn wait_for(&self, path: &str, patience: Duration) {
+        let (client, url) = (reqwest::Client::new(), format!("{}{path}", self.url));
+        let deadline = Instant::now() + patience;
+        while !client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200) {
+            assert!(Instant::now() < deadline, "{url} does not answer");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the process runs")
+    }
+
+    /// Kills it with SIGKILL and waits until it is gone.
+    ///
+    /// # Panics
+    /// If it cannot be killed.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("a process can be killed");
+    }
+
+    /// Asks it to stop with SIGTERM; answers its exit code and how long it took.
+    ///
+    /// # Panics
+    /// If it does not stop within twelve seconds.
+    pub async fn terminate(&mut self) -> (Option<i32>, Duration) {
+        let begun = Instant::now();
+        let sent = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().await;
+        assert!(sent.is_ok_and(|status| status.success()), "SIGTERM can be sent");
+        let status = tokio::time::timeout(Duration::from_secs(12), self.child.wait()).await.expect("it stops in time");
+        (status.expect("its status can be had").code(), begun.elapsed())
+    }
+}

@@ -126,6 +126,12 @@ impl IdempotencyKey {
         if is_visible(bare, 255) { Ok(Self(bare.to_owned())) } else { Err(Fault("must be 1 to 255 visible ASCII characters")) }
     }
 
+    /// As it came, without quotes.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// What it is stored as.
     #[must_use]
     pub fn digest(&self) -> [u8; 16] {
@@ -185,7 +191,7 @@ impl fmt::Debug for Holder {
 pub fn fingerprint(parts: &[&[u8]]) -> [u8; 16] {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
-        context.update(&part.len().to_le_bytes());
+        context.update(&(part.len() as u64).to_le_bytes());
         context.update(part);
     }
     let mut first = [0; 16];
@@ -247,7 +253,7 @@ mod tests {
 
     #[test]
     fn an_idempotency_key_may_be_quoted() {
-        assert_eq!(IdempotencyKey::parse("\"abc\""), IdempotencyKey::parse("abc"));
+        assert_eq!(IdempotencyKey::parse("\"abc\"").unwrap().as_str(), "abc");
         assert!(IdempotencyKey::parse("").is_err());
         assert!(IdempotencyKey::parse("\"\"").is_err());
     }
@@ -255,5 +261,29 @@ mod tests {
     #[test]
     fn parts_cannot_be_shifted_into_each_other() {
         assert_ne!(fingerprint(&[b"ab", b"c"]), fingerprint(&[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn holders_are_told_apart_by_kind_and_keep_their_stored_form() {
+        let device = Holder::device(&HardwareId::parse("abc").unwrap());
+        assert_eq!(u128::from_be_bytes(*device.as_bytes()), 0x64f5_cef1_3376_0137_3e5c_2c77_7f7f_8194);
+        assert_ne!(device, Holder::process(&IdempotencyKey::parse("abc").unwrap()));
+        assert_ne!(Holder::random(), Holder::random());
+    }
+
+    #[test]
+    fn a_nonce_and_a_seat_number_have_bounds() {
+        assert_eq!(Nonce::parse("n-0S6_WzA2Mj").unwrap().as_str(), "n-0S6_WzA2Mj");
+        for wrong in ["", "a b", "é", "a\n", &"a".repeat(129)] {
+            assert!(Nonce::parse(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(SeatNumber::new(0), None);
+        assert_eq!(SeatNumber::new(1).map(SeatNumber::get), Some(1));
+    }
+
+    #[test]
+    fn personal_values_are_not_printed() {
+        let (email, hardware) = (Email::parse("ada@example.com").unwrap(), HardwareId::parse("abc").unwrap());
+        assert_eq!(format!("{email:?} {hardware:?}"), "Email(…) HardwareId(…)");
     }
 }

@@ -34,7 +34,7 @@ macro_rules! words {
             fn from_str(word: &str) -> Result<Self, UnknownWord> {
                 match word {
                     $($word => Ok(Self::$variant),)+
-                    _ => Err(UnknownWord(concat!($($word, " "),+))),
+                    _ => Err(UnknownWord(&concat!($(", ", $word),+)[2..])),
                 }
             }
         }
@@ -334,6 +334,7 @@ mod tests {
         for refusal in [Refusal::NotStarted, Refusal::Expired, Refusal::Suspended, Refusal::TenantSuspended] {
             assert_eq!(refusal.code().parse(), Ok(refusal));
         }
-        assert!("king".parse::<Role>().is_err());
+        let error = "king".parse::<Role>().unwrap_err();
+        assert_eq!(error.to_string(), "must be one of owner, admin, member, guest");
     }
 }

@@ -77,4 +77,25 @@ mod tests {
     fn a_moment_is_written_in_utc_with_milliseconds() {
         assert_eq!(rfc3339(from_millis(1_700_000_000_120)), "2023-11-14T22:13:20.120Z");
     }
+
+    #[test]
+    fn a_field_is_written_like_any_other_moment() {
+        #[derive(serde::Serialize)]
+        struct Fields {
+            #[serde(with = "rfc3339_millis")]
+            at: Timestamp,
+            #[serde(with = "rfc3339_millis_option")]
+            never: Option<Timestamp>,
+        }
+        for millis in [-1, 0, 7, 1_700_000_000_120, 253_402_300_800_000] {
+            let at = from_millis(millis);
+            let written = serde_json::to_value(Fields { at, never: None }).unwrap();
+            assert_eq!(written, serde_json::json!({ "at": rfc3339(at), "never": null }));
+        }
+    }
+
+    #[test]
+    fn the_machines_clock_tells_whole_milliseconds() {
+        assert_eq!(SystemClock.now().timestamp_subsec_nanos() % 1_000_000, 0);
+    }
 }

@@ -60,7 +60,8 @@ pub(super) async fn grant(database: &Database, license: &License, place: &Place,
         Some(key) => (Some(&key[..]), Some(&applicant.request_hash[..])),
         None => (None, None),
     };
-    let seat = i32::try_from(place.seat.get()).map_err(|error| Error::Unexpected(error.to_string()))?;
+    let number = |value: u32| i32::try_from(value).map_err(|error| Error::Unexpected(error.to_string()));
+    let (seat, limit) = (number(place.seat.get())?, number(license.policy.seat_limit())?);
     let rows = database
         .query_as(
             license.tenant,
@@ -77,7 +78,7 @@ pub(super) async fn grant(database: &Database, license: &License, place: &Place,
                 &hash,
                 &place.now,
                 &place.expires_at,
-                &i64::from(license.policy.seat_limit()),
+                &limit,
             ],
         )
         .await?;

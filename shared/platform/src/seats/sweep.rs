@@ -43,8 +43,8 @@ pub struct Sweeper {
 // another batch of the same sweep has dealt with.
 pub(super) const DUE: &str = "-- sweep::due
 SELECT s.id, s.license_id, s.expires_at FROM sessions s JOIN licenses l ON l.id = s.license_id
-WHERE s.ended_at IS NULL AND (s.expires_at, s.id) > ($2, $3) AND s.expires_at < $1 + make_interval(secs => (SELECT max(session_ttl_seconds) FROM licenses) / 2.0)
-  AND s.expires_at < $1 + make_interval(secs => l.session_ttl_seconds / 2.0)
+WHERE s.ended_at IS NULL AND (s.expires_at, s.id) > ($2, $3) AND s.expires_at < $1::timestamptz + make_interval(secs => (SELECT max(session_ttl_seconds) FROM licenses) / 2.0)
+  AND s.expires_at < $1::timestamptz + make_interval(secs => l.session_ttl_seconds / 2.0)
 ORDER BY s.expires_at, s.id LIMIT $4
 FOR UPDATE OF s SKIP LOCKED";
 

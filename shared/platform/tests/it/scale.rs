@@ -11,7 +11,7 @@ async fn ten_thousand_sessions_are_rebuilt_within_a_second_in_at_most_500_bytes_
     let rig = Rig::on(redis_settings()).await;
     let customer = rig.database.customer(policy(10_001)).await;
     let fill = "INSERT INTO sessions (id, tenant_id, license_id, seat, holder, hardware_id, user_email, started_at, expires_at)
-                SELECT gen_random_uuid(), $1, $2, n, decode(md5(n::text), 'hex'), 'h', 'u@x.example', $3, $3 + interval '6 minutes'
+                SELECT gen_random_uuid(), $1, $2, n, decode(md5(n::text), 'hex'), 'h', 'u@x.example', $3::timestamptz, $3::timestamptz + interval '6 minutes'
                 FROM generate_series(1, 10000) n";
     let now = platform::domain::Clock::now(&*rig.clock);
     rig.owner.execute(fill, &[&customer.tenant.as_uuid(), &customer.license.as_uuid(), &now]).await.unwrap();

@@ -19,14 +19,14 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts both.
+    /// Starts both, PostgreSQL so that what it has committed outlives its being killed.
     ///
     /// # Panics
     /// If they do not start.
     pub async fn start() -> Self {
         let folder = std::env::temp_dir().join(format!("coditect-servers-{}", Uuid::new_v4().simple()));
         let mut servers = Self { folder, database_url: String::new(), redis_url: String::new() };
-        for line in servers.services(&["start"], &[]).await.lines() {
+        for line in servers.services(&["start"], &["--durable"]).await.lines() {
             match line.split_once('=') {
                 Some(("DATABASE_URL", url)) => url.clone_into(&mut servers.database_url),
                 Some(("REDIS_URL", url)) => url.clone_into(&mut servers.redis_url),

@@ -28,8 +28,9 @@ pub(super) struct LiveSession {
     pub(super) request_hash: Option<Vec<u8>>,
 }
 
-// The last condition holds back a grant that would be one too many while sessions sit on numbers above the limit (it was
-// lowered) and Redis has forgotten them: the seat's number is free, but not the seat.
+// The condition matters after the limit was lowered. Within it, the unique index on the number is enough. A session on a
+// number above it counts too, even if Redis has forgotten it; and a half-done grant of such a number is finished only if
+// there is room all the same.
 pub(super) const GRANT: &str = "-- seats::grant
 WITH dead AS (
     UPDATE sessions SET ended_at = $10, ended_reason = 'expired'
@@ -41,7 +42,7 @@ WITH dead AS (
     INSERT INTO sessions (tenant_id, license_id, id, seat, holder, hardware_id, user_email, idempotency_key, request_hash,
                           started_at, expires_at)
     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM cleared
-    WHERE NOT EXISTS (SELECT FROM sessions WHERE license_id = $2 AND ended_at IS NULL AND seat > $12 AND expires_at > $10)
+    WHERE ($4 <= $12 AND NOT EXISTS (SELECT FROM sessions WHERE license_id = $2 AND ended_at IS NULL AND seat > $12 AND expires_at > $10))
        OR $12 > (SELECT count(*) FROM sessions WHERE license_id = $2 AND ended_at IS NULL AND expires_at > $10)
     ON CONFLICT DO NOTHING
     RETURNING id

@@ -1,0 +1,11 @@
+//! The platform as clients meet it: real processes over real PostgreSQL and Redis.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
+
+mod bad_input;
+mod client;
+mod command_line;
+mod faults;
+mod footprint;
+mod operations;
+mod shell;

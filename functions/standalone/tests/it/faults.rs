@@ -229,7 +229,7 @@ async fn a_function_is_killed_under_load() {
     sleep(Duration::from_millis(700)).await;
     scene.processes[1].kill().await;
     load.assert_back().await;
-    sleep(Duration::from_millis(1000)).await;
+    sleep(Duration::from_secs(1)).await;
     scene.assert_invariant().await;
     load.end().await;
     // Whatever the killed process left half done, its devices find their seats again: all seats can be used.

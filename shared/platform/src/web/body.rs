@@ -69,6 +69,8 @@ pub struct Fields<'a> {
 enum Member<'a> {
     #[default]
     Missing,
+    /// Counts as missing, but not as leave to name the member again.
+    Null,
     Text(Cow<'a, str>),
     NotText,
     Twice,
@@ -91,7 +93,7 @@ impl<'a> Fields<'a> {
 
     /// A member that must be there.
     pub fn required<T, E: fmt::Display>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
-        if matches!(self.member(name), Member::Missing) {
+        if matches!(self.member(name), Member::Missing | Member::Null) {
             self.fault(name, "is missing".to_owned());
             return None;
         }
@@ -101,7 +103,7 @@ impl<'a> Fields<'a> {
     /// A member that may be left out.
     pub fn optional<T, E: fmt::Display>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         match self.member(name) {
-            Member::Missing => None,
+            Member::Missing | Member::Null => None,
             Member::Text(text) => parse(&text).map_err(|error| self.fault(name, error.to_string())).ok(),
             Member::NotText => {
                 self.fault(name, "must be a string".to_owned());
@@ -194,7 +196,7 @@ impl<'de> Visitor<'de> for Text {
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Member::Missing)
+        Ok(Member::Null)
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
@@ -247,6 +249,7 @@ mod tests {
         assert_eq!(faults("{}"), [("one", "is missing".to_owned())]);
         assert_eq!(faults(r#"{"one": null}"#), [("one", "is missing".to_owned())]);
         assert_eq!(faults(r#"{"one": "1", "one": "1"}"#), [("one", "is there more than once".to_owned())]);
+        assert_eq!(faults(r#"{"one": null, "one": "1"}"#), [("one", "is there more than once".to_owned())]);
         assert_eq!(faults(r#"{"one": ["1"]}"#), [("one", "must be a string".to_owned())]);
     }
 
@@ -264,6 +267,21 @@ mod tests {
             assert!(matches!(Fields::parse(body.as_bytes(), NAMES), Err(ApiError::MalformedBody(_))), "{body}");
         }
         assert!(matches!(Fields::parse(b"{\"one\": \"\xff\"}", NAMES), Err(ApiError::MalformedBody(_))));
+    }
+
+    #[tokio::test]
+    async fn a_body_may_have_so_many_bytes_and_must_be_said_to_be_json() {
+        let read = async |kind: &str, announced: Option<usize>, bytes: usize| {
+            let mut request = Request::builder().header(CONTENT_TYPE, kind);
+            if let Some(announced) = announced {
+                request = request.header(CONTENT_LENGTH, announced);
+            }
+            JsonObject::from_request(request.body(vec![b' '; bytes].into()).unwrap(), &()).await
+        };
+        assert!(read("application/json", None, MOST).await.is_ok());
+        assert!(matches!(read("application/json", None, MOST + 1).await, Err(ApiError::PayloadTooLarge)));
+        assert!(matches!(read("application/json", Some(MOST + 1), 0).await, Err(ApiError::PayloadTooLarge)));
+        assert!(matches!(read("text/plain", None, 2).await, Err(ApiError::UnsupportedMediaType)));
     }
 
     #[test]

@@ -157,7 +157,18 @@ impl ApiError {
         match self {
             Self::NoSeats { retry_after_secs, .. } => Some(*retry_after_secs),
             Self::Unavailable(_) | Self::NotReady(_) | Self::Timeout | Self::RequestInFlight => Some(1),
-            _ => None,
+            Self::Invalid(_)
+            | Self::MalformedBody(_)
+            | Self::Refused { .. }
+            | Self::LicenseNotFound
+            | Self::SessionNotFound
+            | Self::SessionEnded(_)
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::PayloadTooLarge
+            | Self::UnsupportedMediaType
+            | Self::IdempotencyKeyReused
+            | Self::Internal(_) => None,
         }
     }
 

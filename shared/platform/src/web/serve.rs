@@ -69,10 +69,38 @@ pub fn run(name: &'static str, settings: FunctionSettings, router: impl FnOnce(A
     }
 }
 
-/// Runs a future on a runtime of its own.
+/// Runs a future on a runtime of its own, and returns with it: threads that still look up a host's name are left behind,
+/// for they may outlast the time that is given to a process to end.
 ///
 /// # Panics
 /// If the operating system has no threads left.
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a process can start its threads").block_on(work)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a process can start its threads");
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn the_end_does_not_wait_for_a_thread_that_hangs() {
+        let (release, hang) = mpsc::channel::<()>();
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            block_on(async {
+                let (start, begun) = tokio::sync::oneshot::channel();
+                tokio::task::spawn_blocking(move || start.send(()).map(|()| hang.recv()));
+                begun.await
+            })
+            .unwrap();
+            done.send(())
+        });
+        assert!(ended.recv_timeout(std::time::Duration::from_secs(10)).is_ok());
+        drop(release);
+    }
 }

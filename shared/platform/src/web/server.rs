@@ -1,6 +1,11 @@
 //! The server: HTTP/1.1 with limits, and a graceful end.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -30,8 +35,8 @@ where
     F: Fn() -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Vec<&'static str>> + Send + 'static,
 {
-    let listener = TcpListener::bind((http.host, http.port)).await?;
-    let pages = TcpListener::bind((http.host, http.metrics_port)).await?;
+    let listener = listen(http.host, http.port).await?;
+    let pages = listen(http.host, http.metrics_port).await?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(listening = %listener.local_addr()?, metrics = %pages.local_addr()?, "ready to serve");
 
@@ -50,6 +55,12 @@ where
         tracing::warn!("some requests were cut off");
     }
     Ok(())
+}
+
+/// Listens, or tells where it could not.
+async fn listen(host: IpAddr, port: u16) -> io::Result<TcpListener> {
+    let address = SocketAddr::new(host, port);
+    TcpListener::bind(address).await.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
 }
 
 async fn accept(listener: TcpListener, app: Router, graceful: GracefulShutdown) {

@@ -1,4 +1,5 @@
-//! Logs: JSON lines in Cloud Logging's field names on a pipe, readable lines on a terminal. `LOG_LEVEL` filters them.
+//! Logs: JSON lines in Cloud Logging's field names on a pipe, readable lines on a terminal. `LOG_LEVEL` filters them, or
+//! `RUST_LOG` where that is not set.
 //!
 //! No line carries a license key, a session id, an email address or a password.
 
@@ -19,7 +20,8 @@ use crate::domain::{Clock, SystemClock, rfc3339};
 
 /// Starts logging, once for each process.
 pub(super) fn init() {
-    let filter = EnvFilter::try_from_env("LOG_LEVEL").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_env("LOG_LEVEL").or_else(|_| EnvFilter::try_from_default_env()).unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     // A second start in one process (a test) keeps the first.
     let _ = if stdout().is_terminal() { log.with_target(false).try_init() } else { log.event_format(CloudLogging).try_init() };

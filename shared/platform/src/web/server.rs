@@ -22,8 +22,8 @@ use tokio::{
 
 use super::{HttpSettings, Metrics, shell};
 
-/// How long a client may take over the head of a request.
-const HEAD: Duration = Duration::from_secs(10);
+/// How long a client may take over the head of a request, the time before it on an idle connection included.
+const HEAD: Duration = Duration::from_secs(60);
 /// How much of a request's head is read.
 const HEAD_BYTES: usize = 32 * 1024;
 /// How long what is in flight may take once the end has begun: whoever sent SIGTERM waits for ten seconds.

@@ -1,11 +1,4 @@
-//! `POST /api/v1/licenses/acquire`: takes a seat of a license for a device (or a process), or renews the one it has.
-//!
-//! 201 with a new seat, 200 with the seat that this holder has already, 402 when every seat is taken, 403 when the license
-//! may not be used, 404 for a key that is unknown, 400 for one that is mistyped.
-//!
-//! With an `Idempotency-Key` the same request is answered the same, byte for byte, for as long as its session lives
-//! (`idempotent-replayed: true` marks such an answer); another request under the same key is 422, and one that is still
-//! being worked on 409.
+#![doc = include_str!("../README.md")]
 
 use std::sync::Arc;
 

@@ -1,7 +1,4 @@
-//! `POST /api/v1/licenses/heartbeat`: keeps a session alive for another TTL of its license.
-//!
-//! 200 with the new expiry, 404 for a session that never was, 410 for one that has ended (acquire again), 403 when the
-//! license may no longer be used: the client must stop by `stop_by`.
+#![doc = include_str!("../README.md")]
 
 use std::sync::Arc;
 

@@ -1,7 +1,4 @@
-//! `POST /api/v1/licenses/release`: gives a seat back.
-//!
-//! Idempotent: a session that has already ended, in whatever way, is answered 200 with when it ended, and a late release
-//! never frees a later session of the same device. 404 for a session that never was.
+#![doc = include_str!("../README.md")]
 
 use std::sync::Arc;
 

@@ -1,6 +1,4 @@
-//! `POST /api/v1/licenses/validate`: says what a license key opens and how many of its seats are taken, taking none.
-//!
-//! 200, and the same 400, 403 and 404 as an acquire.
+#![doc = include_str!("../README.md")]
 
 use std::sync::Arc;
 

@@ -68,7 +68,7 @@ pub enum Error {
     #[error("no connection to PostgreSQL: {0}")]
     Pool(#[from] PoolError),
     /// The statement failed.
-    #[error("PostgreSQL: {0}")]
+    #[error("PostgreSQL: {}", words(.0))]
     Query(#[from] tokio_postgres::Error),
     /// It took too long; what was asked may have been done or not.
     #[error("PostgreSQL did not answer in time")]
@@ -92,7 +92,11 @@ impl Database {
     pub fn new(settings: &DatabaseSettings, role: Role) -> Result<Self, Error> {
         let mut config = parse(settings.database_url.expose())?;
         let options = config.get_options().unwrap_or_default();
-        config.options(format!("{options} -c role={} -c statement_timeout=5000", role.name()));
+        // The statements are few and written for one plan each: planning them anew for every call costs more than running them.
+        config.options(format!(
+            "{options} -c role={} -c statement_timeout=5000 -c plan_cache_mode=force_generic_plan -c jit=off",
+            role.name()
+        ));
         let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = if config.get_ssl_mode() == SslMode::Disable {
             Manager::from_config(config, tokio_postgres::NoTls, recycle)
@@ -217,6 +221,14 @@ fn parse(url: &str) -> Result<Config, Error> {
         config.ssl_mode(SslMode::Disable);
     }
     Ok(config)
+}
+
+/// What PostgreSQL itself said, without the values that it repeats in its details.
+fn words(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(said) => format!("{} ({})", said.message(), said.code().code()),
+        None => error.to_string(),
+    }
 }
 
 async fn within_deadline<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

@@ -21,7 +21,9 @@ impl Platform {
         let redis = redis_settings();
         let process = Process::start(BINARY, &["serve"], database.url(), redis.redis_url.expose()).await;
         let customer = database.customer(policy(seats)).await;
-        Self { process, database, customer, http: Client::new() }
+        // A connection for each request: one that the server has closed is never taken for a fault.
+        let http = Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        Self { process, database, customer, http }
     }
 
     pub(crate) fn applicant(&self, device: &str) -> Value {

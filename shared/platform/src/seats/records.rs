@@ -1,6 +1,6 @@
 //! The statements on `sessions`: PostgreSQL's record of who sits where. One function each.
 
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
 use super::{Error, scripts::Place};
@@ -32,6 +32,21 @@ pub(super) struct LiveSession {
 // number above it counts too, even if Redis has forgotten it; and a half-done grant of such a number is finished only if
 // there is room all the same.
 pub(super) const GRANT: &str = "-- seats::grant
+WITH granted AS (
+    INSERT INTO sessions (tenant_id, license_id, id, seat, holder, hardware_id, user_email, idempotency_key, request_hash,
+                          started_at, expires_at)
+    SELECT $1::uuid, $2::uuid, $3::uuid, $4::int, $5::bytea, $6, $7, $8::bytea, $9::bytea, $10::timestamptz, $11::timestamptz
+    WHERE $4 <= $12 AND NOT EXISTS (SELECT FROM sessions WHERE license_id = $2 AND ended_at IS NULL AND seat > $12 AND expires_at > $10)
+    ON CONFLICT DO NOTHING
+    RETURNING id
+), audited AS (
+    INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)
+    SELECT $1, $10, 'client', 'session.acquired', $2, id FROM granted
+)
+SELECT id FROM granted";
+
+// The same where something stood in the way: dead sessions are ended first, in the same statement.
+pub(super) const GRANT_OVER_DEAD: &str = "-- seats::grant_over_dead
 WITH dead AS (
     UPDATE sessions SET ended_at = $10, ended_reason = 'expired'
     WHERE license_id = $2 AND ended_at IS NULL AND expires_at <= $10 AND (seat = $4 OR holder = $5) AND id <> $3
@@ -52,7 +67,7 @@ WITH dead AS (
     UNION ALL
     SELECT $1, $10, 'system', 'session.expired', $2, id FROM dead
 )
-SELECT count(*) FROM granted";
+SELECT id FROM granted";
 
 /// Records a grant and ends the dead sessions in its way. False: someone sits on that seat, or that holder sits already.
 pub(super) async fn grant(database: &Database, license: &License, place: &Place, applicant: &Applicant) -> Result<bool, Error> {
@@ -63,28 +78,15 @@ pub(super) async fn grant(database: &Database, license: &License, place: &Place,
     };
     let number = |value: u32| i32::try_from(value).map_err(|error| Error::Unexpected(error.to_string()));
     let (seat, limit) = (number(place.seat.get())?, number(license.policy.seat_limit())?);
-    let rows = database
-        .query_as(
-            license.tenant,
-            GRANT,
-            &[
-                &license.tenant.as_uuid(),
-                &license.id.as_uuid(),
-                &place.session.as_uuid(),
-                &seat,
-                &&applicant.holder.as_bytes()[..],
-                &applicant.hardware_id.as_str(),
-                &applicant.user_email.as_str(),
-                &key,
-                &hash,
-                &place.now,
-                &place.expires_at,
-                &limit,
-            ],
-        )
-        .await?;
-    let granted: i64 = one(&rows)?.try_get(0)?;
-    Ok(granted == 1)
+    let (tenant, license_id, session) = (license.tenant.as_uuid(), license.id.as_uuid(), place.session.as_uuid());
+    let holder = &applicant.holder.as_bytes()[..];
+    let (hardware, email) = (applicant.hardware_id.as_str(), applicant.user_email.as_str());
+    let params: [&(dyn ToSql + Sync); 12] =
+        [&tenant, &license_id, &session, &seat, &holder, &hardware, &email, &key, &hash, &place.now, &place.expires_at, &limit];
+    if !database.query_as(license.tenant, GRANT, &params).await?.is_empty() {
+        return Ok(true);
+    }
+    Ok(!database.query_as(license.tenant, GRANT_OVER_DEAD, &params).await?.is_empty())
 }
 
 pub(super) const FIND: &str = "-- seats::find
@@ -172,8 +174,4 @@ fn record(row: &Row) -> Result<Record, Error> {
         _ => None,
     };
     Ok(Record { expires_at: row.try_get(0)?, ended })
-}
-
-fn one(rows: &[Row]) -> Result<&Row, Error> {
-    rows.first().ok_or_else(|| Error::Unexpected("a statement answered no row".to_owned()))
 }

@@ -122,7 +122,7 @@ impl Scripts {
             link,
             moved_time,
             acquire: script!("acquire"),
-            heartbeat: script!("heartbeat"),
+            heartbeat: Script::new(include_str!("lua/heartbeat.lua")),
             release: script!("release"),
             occupancy: script!("occupancy"),
             remember: script!("remember"),
@@ -164,7 +164,7 @@ impl Scripts {
     }
 
     pub(super) async fn heartbeat(&self, license: LicenseId, session: SessionKey) -> Result<Reply<Beat>, Error> {
-        let mut call = self.call(&self.heartbeat, license);
+        let mut call = self.call_with(&self.heartbeat, license, &["policy", "expiry", "usage"]);
         call.arg(session.as_bytes());
         let mut answer = self.run(&self.heartbeat, &call).await?;
         Ok(Reply::Done(match answer.word()?.as_str() {
@@ -179,7 +179,6 @@ impl Scripts {
             }
             "renewed" => {
                 let (now, expires_at, used, seats) = (answer.time()?, answer.time()?, answer.count()?, answer.count()?);
-                answer.count()?;
                 Beat::Renewed { now, expires_at, used, seats, policy_is_old: answer.count()? == 1 }
             }
             other => return Err(Error::Unexpected(format!("heartbeat.lua: {other}"))),
@@ -288,13 +287,17 @@ impl Scripts {
     }
 
     fn call(&self, script: &Script, license: LicenseId) -> Cmd {
-        let mut call = cmd("EVALSHA");
-        call.arg(script.script.get_hash()).arg(KEYS.len());
-        let mut key = String::with_capacity(48);
-        for name in KEYS {
-            key.clear();
-            // Writing to a string cannot fail.
-            let _ = std::fmt::Write::write_fmt(&mut key, format_args!("{{{license}}}:{name}"));
+        self.call_with(script, license, &KEYS)
+    }
+
+    fn call_with(&self, script: &Script, license: LicenseId, keys: &[&str]) -> Cmd {
+        let mut call = Cmd::with_capacity(keys.len() + 5, 400);
+        call.arg("EVALSHA").arg(script.script.get_hash()).arg(keys.len());
+        let mut key = format!("{{{license}}}:");
+        let tag = key.len();
+        for name in keys {
+            key.truncate(tag);
+            key.push_str(name);
             call.arg(&key);
         }
         match &self.moved_time {

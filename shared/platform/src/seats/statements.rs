@@ -3,8 +3,16 @@
 use super::{licenses, records, sweep};
 
 /// Those that run as [`crate::db::Role::Functions`].
-pub const FUNCTIONS: &[&str] =
-    &[licenses::BY_KEY, licenses::BY_ID, records::GRANT, records::FIND, records::RELEASE, records::EXPIRE, records::LIVE];
+pub const FUNCTIONS: &[&str] = &[
+    licenses::BY_KEY,
+    licenses::BY_ID,
+    records::GRANT,
+    records::GRANT_OVER_DEAD,
+    records::FIND,
+    records::RELEASE,
+    records::EXPIRE,
+    records::LIVE,
+];
 
 /// Those that run as [`crate::db::Role::Jobs`].
 pub const JOBS: &[&str] = &[sweep::DUE, sweep::RENEW, sweep::END];

@@ -9,7 +9,6 @@ CREATE TABLE audit_events (
     session_id uuid,
     details    jsonb
 );
-CREATE INDEX audit_events_tenant ON audit_events (tenant_id, id);
 
 -- What the seat engine counts, by license and hour.
 CREATE TABLE usage_hourly (
@@ -23,7 +22,6 @@ CREATE TABLE usage_hourly (
     peak       integer NOT NULL DEFAULT 0,
     PRIMARY KEY (license_id, hour)
 );
-CREATE INDEX usage_hourly_tenant ON usage_hourly (tenant_id, hour);
 
 ALTER TABLE audit_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE audit_events FORCE ROW LEVEL SECURITY;

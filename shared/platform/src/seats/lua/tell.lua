@@ -3,6 +3,7 @@
 -- Atomic because the newer version wins, whoever comes last.
 local version = call('HGET', POLICY, 'version')
 if not version then return { 'cold' } end
+keep()
 if tonumber(version) >= tonumber(ARGV[2]) then
     call('HSET', POLICY, 'checked', now)
     return { 'known' }

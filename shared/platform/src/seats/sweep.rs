@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
-use super::{Engine, Error, Reply, rebuild::Why, scripts::Found};
+use super::{Engine, Error, Reply, TRIES, rebuild::Why, scripts::Found};
 use crate::{
     db::Database,
     domain::{LicenseId, SessionKey, Timestamp},
@@ -63,14 +63,11 @@ WITH ended AS (
 INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)
 SELECT tenant_id, ended_at, 'system', 'session.expired', license_id, id FROM ended";
 
+/// What Redis says of the sessions of one license.
 struct Verdict {
     license: LicenseId,
-    outcome: Outcome,
-}
-
-enum Outcome {
-    Cold,
-    Told(Vec<(Uuid, Timestamp, Found)>),
+    sessions: Vec<(Uuid, Timestamp, Found)>,
+    was_cold: bool,
 }
 
 impl Sweeper {
@@ -122,20 +119,31 @@ impl Sweeper {
         tokio::time::timeout(BATCH_DEADLINE, work).await.unwrap_or(Err(Error::Database(crate::db::Error::Deadline)))
     }
 
+    /// A cold license is rebuilt first and asked again in the same breath: what the rebuild has renewed must reach the record
+    /// before Redis can forget it once more.
     async fn ask(&self, license: LicenseId, sessions: Vec<(SessionKey, Timestamp)>) -> Result<Verdict, Error> {
-        let outcome = match self.engine.scripts.sweep(license, &sessions).await? {
-            Reply::Cold => Outcome::Cold,
-            Reply::Done((now, found)) => {
-                Outcome::Told(sessions.iter().zip(found).map(|((session, _), found)| (session.as_uuid(), now, found)).collect())
+        let mut was_cold = false;
+        for _ in 0..TRIES {
+            match self.engine.scripts.sweep(license, &sessions).await? {
+                Reply::Done((now, found)) => {
+                    let told = sessions.iter().zip(found).map(|((session, _), found)| (session.as_uuid(), now, found));
+                    return Ok(Verdict { license, sessions: told.collect(), was_cold });
+                }
+                Reply::Cold => {
+                    was_cold = true;
+                    let known = self.engine.licenses.by_id(self.engine.database(), license).await?;
+                    let known = known.ok_or(Error::Unsettled(license))?;
+                    self.engine.rebuild(&known, Why::Cold).await?;
+                }
             }
-        };
-        Ok(Verdict { license, outcome })
+        }
+        Err(Error::Unsettled(license))
     }
 
-    async fn mend(&self, forgotten: Vec<(LicenseId, Why)>, report: &mut SweepReport) -> Result<(), Error> {
-        for (license, why) in forgotten {
+    async fn mend(&self, forgotten: Vec<LicenseId>, report: &mut SweepReport) -> Result<(), Error> {
+        for license in forgotten {
             if let Some(license) = self.engine.licenses.by_id(self.engine.database(), license).await? {
-                self.engine.rebuild(&license, why).await?;
+                self.engine.rebuild(&license, Why::Drift).await?;
                 report.rebuilt += 1;
             }
         }
@@ -148,14 +156,11 @@ async fn write_down(
     transaction: &deadpool_postgres::Transaction<'_>,
     verdicts: &[Verdict],
     report: &mut SweepReport,
-) -> Result<Vec<(LicenseId, Why)>, Error> {
+) -> Result<Vec<LicenseId>, Error> {
     let (mut alive, mut until, mut dead, mut at, mut forgotten) = (vec![], vec![], vec![], vec![], vec![]);
     for verdict in verdicts {
-        let Outcome::Told(sessions) = &verdict.outcome else {
-            forgotten.push((verdict.license, Why::Cold));
-            continue;
-        };
-        for (session, now, found) in sessions {
+        report.rebuilt += u64::from(verdict.was_cold);
+        for (session, now, found) in &verdict.sessions {
             match found {
                 Found::Alive(expires_at) => {
                     alive.push(*session);
@@ -166,8 +171,8 @@ async fn write_down(
                     at.push(*now);
                 }
                 Found::Forgotten => {
-                    if forgotten.last().is_none_or(|(license, _)| *license != verdict.license) {
-                        forgotten.push((verdict.license, Why::Drift));
+                    if forgotten.last() != Some(&verdict.license) {
+                        forgotten.push(verdict.license);
                     }
                 }
             }

@@ -29,6 +29,7 @@ on_both! {
     a_late_release_frees_nothing_of_a_later_session
     a_silent_session_loses_its_seat_and_a_beating_one_never
     the_sweep_ends_zombies_and_writes_renewals_back
+    the_sweep_writes_back_at_once_what_it_has_rebuilt
     a_session_that_never_was_is_told_from_one_that_ended
     overage_is_granted_and_flagged
     fewer_seats_grant_nothing_new_and_throw_nobody_out
@@ -121,6 +122,18 @@ async fn the_sweep_ends_zombies_and_writes_renewals_back(redis: RedisSettings) {
     let audited = "SELECT count(*) FROM audit_events WHERE action = 'session.expired'";
     assert_eq!(rig.owner.query_one(audited, &[]).await.unwrap().get::<_, i64>(0), 1);
     assert!(rig.lives(living.session).await);
+}
+
+async fn the_sweep_writes_back_at_once_what_it_has_rebuilt(redis: RedisSettings) {
+    let rig = Rig::on(redis.clone()).await;
+    let customer = rig.database.customer(policy(1)).await;
+    let seat = rig.seat(&customer, "device").await;
+    rig.pass(200);
+    crate::rig::vandal::forget(&redis, &customer).await;
+    let report = rig.sweep().await;
+    assert_eq!((report.rebuilt, report.renewed, report.expired), (1, 1, 0));
+    let due = rig.owner.query_one("SELECT expires_at FROM sessions", &[]).await.unwrap();
+    assert_eq!(due.get::<_, platform::domain::Timestamp>(0) - seat.expires_at, chrono::TimeDelta::seconds(200));
 }
 
 async fn a_session_that_never_was_is_told_from_one_that_ended(redis: RedisSettings) {

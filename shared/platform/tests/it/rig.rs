@@ -86,6 +86,7 @@ pub(crate) fn application(device: &str, key: Option<&str>) -> Applicant {
 
 /// Redis as an administrator sees it, to break it.
 pub(crate) mod vandal {
+    use platform::seats::RedisSettings;
     use testkit::{Customer, redis_settings};
 
     pub(crate) const KEYS: [&str; 7] = ["policy", "expiry", "sessions", "holders", "taken", "replays", "usage"];
@@ -97,6 +98,20 @@ pub(crate) mod vandal {
 
     pub(crate) fn keys(customer: &Customer) -> Vec<String> {
         KEYS.iter().map(|name| format!("{{{}}}:{name}", customer.license)).collect()
+    }
+
+    /// Takes the marker of a license away, on a single Redis or a cluster: it is then cold.
+    pub(crate) async fn forget(redis: &RedisSettings, customer: &Customer) {
+        let mut command = redis::cmd("DEL");
+        command.arg(&keys(customer)[0]);
+        let urls: Vec<&str> = redis.redis_url.expose().split(',').collect();
+        if let [url] = urls[..] {
+            let mut link = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
+            command.exec_async(&mut link).await.unwrap();
+        } else {
+            let mut link = redis::cluster::ClusterClient::new(urls).unwrap().get_async_connection().await.unwrap();
+            command.exec_async(&mut link).await.unwrap();
+        }
     }
 
     /// Wipes what Redis knows of a license.

@@ -59,6 +59,15 @@ impl Role {
             Self::Jobs => "coditect_jobs",
         }
     }
+
+    /// How PostgreSQL plans for this role. The statements of functions are few, look rows up by index and are planned once for
+    /// each connection, perhaps while the tables are still empty: such a plan must serve when they are full.
+    const fn planning(self) -> &'static str {
+        match self {
+            Self::Functions => "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off",
+            Self::Jobs => "-c plan_cache_mode=force_generic_plan",
+        }
+    }
 }
 
 /// Why PostgreSQL did not do what was asked.
@@ -92,11 +101,7 @@ impl Database {
     pub fn new(settings: &DatabaseSettings, role: Role) -> Result<Self, Error> {
         let mut config = parse(settings.database_url.expose())?;
         let options = config.get_options().unwrap_or_default();
-        // The statements are few and written for one plan each: planning them anew for every call costs more than running them.
-        config.options(format!(
-            "{options} -c role={} -c statement_timeout=5000 -c plan_cache_mode=force_generic_plan -c jit=off",
-            role.name()
-        ));
+        config.options(format!("{options} -c role={} -c statement_timeout=5000 -c jit=off {}", role.name(), role.planning()));
         let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = if config.get_ssl_mode() == SslMode::Disable {
             Manager::from_config(config, tokio_postgres::NoTls, recycle)

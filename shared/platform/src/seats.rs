@@ -7,6 +7,7 @@
 //! never later than the truth, so whatever Redis has forgotten can be written back from it.
 
 mod acquire;
+mod batcher;
 mod counters;
 mod heartbeat;
 mod licenses;
@@ -33,7 +34,10 @@ use crate::{
     db::{self, Database},
     domain::{Clock, License, LicenseId, LicenseKey, Occupancy, Refusal, Timestamp},
 };
+use batcher::Batcher;
+use heartbeat::Beats;
 use licenses::Licenses;
+use records::{Grants, Releases};
 use scripts::{Reply, Scripts};
 
 /// How often an operation starts again because the license was cold, had changed, or Redis had forgotten something.
@@ -42,11 +46,11 @@ const TRIES: usize = 60;
 const PATIENCE: Duration = Duration::from_millis(25);
 
 /// Why the engine could not answer. Nothing of it is the caller's fault, and everything may be tried again.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// PostgreSQL is down, slow or refuses.
-    #[error(transparent)]
-    Database(#[from] db::Error),
+    #[error("{0}")]
+    Database(Arc<db::Error>),
     /// Redis is down, slow or refuses.
     #[error("Redis: {0}")]
     Redis(#[from] redis::RedisError),
@@ -58,9 +62,15 @@ pub enum Error {
     Unexpected(String),
 }
 
+impl From<db::Error> for Error {
+    fn from(error: db::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
+}
+
 impl From<tokio_postgres::Error> for Error {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Database(error.into())
+        db::Error::from(error).into()
     }
 }
 
@@ -78,7 +88,10 @@ pub enum Inspected {
 /// The seats of all licenses. One for each process, behind an [`Arc`].
 #[derive(Debug)]
 pub struct Engine {
-    scripts: Scripts,
+    scripts: Arc<Scripts>,
+    beats: Batcher<Beats>,
+    grants: Batcher<Grants>,
+    releases: Batcher<Releases>,
     database: Database,
     licenses: Licenses,
     clock: Arc<dyn Clock>,
@@ -89,20 +102,27 @@ impl Engine {
     /// An engine over these servers. `clock` judges the windows of licenses; seats go by Redis' own.
     #[must_use]
     pub fn new(redis: RedisLink, database: Database, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            scripts: Scripts::new(redis, None),
-            licenses: Licenses::new(Arc::clone(&clock)),
-            database,
-            clock,
-            counters: Counters::default(),
-        }
+        Self::over(Scripts::new(redis, None), database, clock)
     }
 
     /// The same, with Redis' clock replaced too: tests move time and do not sleep.
     #[must_use]
     pub fn with_moved_time(redis: RedisLink, database: Database, clock: Arc<dyn Clock>) -> Self {
-        let scripts = Scripts::new(redis.clone(), Some(Arc::clone(&clock)));
-        Self { scripts, ..Self::new(redis, database, clock) }
+        Self::over(Scripts::new(redis, Some(Arc::clone(&clock))), database, clock)
+    }
+
+    fn over(scripts: Scripts, database: Database, clock: Arc<dyn Clock>) -> Self {
+        let scripts = Arc::new(scripts);
+        Self {
+            beats: Batcher::new(Beats(Arc::clone(&scripts))),
+            grants: Batcher::new(Grants(database.clone())),
+            releases: Batcher::new(Releases { database: database.clone(), clock: Arc::clone(&clock) }),
+            scripts,
+            licenses: Licenses::new(Arc::clone(&clock)),
+            database,
+            clock,
+            counters: Counters::default(),
+        }
     }
 
     /// What the engine has counted since it started.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Engine, Error, Reply, TRIES, beat_after,
     rebuild::Why,
-    records,
+    records::{self, Grant},
     scripts::{Place, Taken},
 };
 use crate::domain::{
@@ -151,7 +151,7 @@ impl Engine {
 
     /// Redis has chosen a seat: record it. None: Redis had forgotten something, now mended; choose again.
     async fn confirm_grant(&self, license: Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
-        match records::grant(&self.database, &license, &place, applicant).await {
+        match self.record(&license, place, applicant).await {
             Ok(true) => {
                 self.counters.granted.inc();
                 Ok(Some(Acquired::Granted(seat(license, &place))))
@@ -172,6 +172,12 @@ impl Engine {
         }
     }
 
+    /// Records a grant, over the dead where they are in the way. False: the seat or the holder is taken.
+    async fn record(&self, license: &Arc<License>, place: Place, applicant: &Applicant) -> Result<bool, Error> {
+        let grant = Grant { license: Arc::clone(license), place, applicant: applicant.clone() };
+        Ok(self.grants.ask(license.tenant, grant.clone()).await? || records::grant_over_dead(&self.database, &grant).await?)
+    }
+
     /// Redis says that this holder sits: that counts only if PostgreSQL has it too. None: choose again.
     async fn confirm_held(&self, license: Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
         match records::find(&self.database, &license, place.session).await? {
@@ -182,9 +188,7 @@ impl Engine {
                 Ok(None)
             }
             // A grant is half done: by a request that is still at it, or by one that died. Either way it can be finished.
-            None if records::grant(&self.database, &license, &place, applicant).await?
-                || self.is_alive(&license, place.session).await? =>
-            {
+            None if self.record(&license, place, applicant).await? || self.is_alive(&license, place.session).await? => {
                 Ok(Some(Acquired::Held(seat(license, &place))))
             }
             None => {

@@ -1,6 +1,16 @@
-//! Heartbeat: one Lua call, and PostgreSQL only where Redis does not know the session.
+//! Heartbeat: one Lua call, shared with whoever beats at the same moment, and PostgreSQL only where Redis does not know
+//! the session.
 
-use super::{Engine, Error, Reply, TRIES, beat_after, rebuild::Why, records, scripts::Beat};
+use std::sync::Arc;
+
+use super::{
+    Engine, Error, Reply, TRIES,
+    batcher::Work,
+    beat_after,
+    rebuild::Why,
+    records,
+    scripts::{Beat, Scripts},
+};
 use crate::domain::{EndReason, License, LicenseId, Refusal, SessionId, Timestamp};
 
 /// A session renewed.
@@ -36,14 +46,38 @@ pub enum Heartbeat {
     Unknown,
 }
 
+/// Heartbeats go to Redis together: on one server all of them, on a cluster those of one license.
+pub(super) struct Beats(pub(super) Arc<Scripts>);
+
+impl Work for Beats {
+    type Key = Option<LicenseId>;
+    type Item = SessionId;
+    type Outcome = Reply<Beat>;
+
+    /// Bounds how long Redis is busy with one call: about a millisecond.
+    const MOST: usize = 256;
+    const ABREAST: usize = 1;
+
+    async fn run(&self, _: &Self::Key, sessions: Vec<SessionId>) -> Result<Vec<Reply<Beat>>, Error> {
+        // Those of one license must stand side by side.
+        let mut order: Vec<usize> = (0..sessions.len()).collect();
+        order.sort_unstable_by_key(|at| sessions[*at].license);
+        let sorted: Vec<SessionId> = order.iter().map(|at| sessions[*at]).collect();
+        let mut beats: Vec<_> = order.into_iter().zip(self.0.heartbeat(&sorted).await?).collect();
+        beats.sort_unstable_by_key(|(at, _)| *at);
+        Ok(beats.into_iter().map(|(_, beat)| beat).collect())
+    }
+}
+
 impl Engine {
     /// Renews a session by its license's TTL.
     ///
     /// # Errors
     /// Any [`Error`]; the session is then neither ended nor surely renewed.
     pub async fn heartbeat(&self, session: SessionId) -> Result<Heartbeat, Error> {
+        let lane = self.scripts.is_cluster().then_some(session.license);
         for _ in 0..TRIES {
-            match self.scripts.heartbeat(session.license, session.key).await? {
+            match self.beats.ask(lane, session).await? {
                 Reply::Done(Beat::Renewed { now, expires_at, used, seats, policy_is_old }) => {
                     if policy_is_old {
                         self.recheck(session.license).await;

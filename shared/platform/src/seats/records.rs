@@ -1,14 +1,20 @@
 //! The statements on `sessions`: PostgreSQL's record of who sits where. One function each.
 
+use std::{collections::HashSet, sync::Arc};
+
 use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
-use super::{Error, scripts::Place};
+use super::{Applicant, Error, batcher::Work, scripts::Place};
 use crate::{
     db::Database,
-    domain::{EndReason, License, SessionKey, Timestamp},
-    seats::Applicant,
+    domain::{Clock, EndReason, License, SessionId, SessionKey, TenantId, Timestamp},
 };
+
+/// Most rows written by one statement: bounds how long the others of its batch wait.
+const BATCH: usize = 128;
+/// Batches of one tenant under way at the same time.
+const ABREAST: usize = 2;
 
 /// A session as recorded.
 #[derive(Debug)]
@@ -28,24 +34,31 @@ pub(super) struct LiveSession {
     pub(super) request_hash: Option<Vec<u8>>,
 }
 
-// The condition matters after the limit was lowered. Within it, the unique index on the number is enough. A session on a
-// number above it counts too, even if Redis has forgotten it; and a half-done grant of such a number is finished only if
-// there is room all the same.
+// One row for each grant of the batch. The condition matters after the limit was lowered. Within it, the unique index on the
+// number is enough. A session on a number above it counts too, even if Redis has forgotten it; and a half-done grant of such a
+// number is finished only if there is room all the same. Sorted, so that two batches wait for each other in one direction only.
 pub(super) const GRANT: &str = "-- seats::grant
 WITH granted AS (
     INSERT INTO sessions (tenant_id, license_id, id, seat, holder, hardware_id, user_email, idempotency_key, request_hash,
                           started_at, expires_at)
-    SELECT $1::uuid, $2::uuid, $3::uuid, $4::int, $5::bytea, $6, $7, $8::bytea, $9::bytea, $10::timestamptz, $11::timestamptz
-    WHERE $4 <= $12 AND NOT EXISTS (SELECT FROM sessions WHERE license_id = $2 AND ended_at IS NULL AND seat > $12 AND expires_at > $10)
+    SELECT $1::uuid, license_id, id, seat, holder, hardware_id, user_email, idempotency_key, request_hash, at, expires_at
+    FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::bytea[], $6::text[], $7::text[], $8::bytea[], $9::bytea[],
+                $10::timestamptz[], $11::timestamptz[], $12::int[])
+         AS asked (license_id, id, seat, holder, hardware_id, user_email, idempotency_key, request_hash, at, expires_at, seat_limit)
+    WHERE seat <= seat_limit AND (
+        SELECT count(*) FILTER (WHERE s.expires_at > asked.at) FROM sessions s
+        WHERE s.license_id = asked.license_id AND s.ended_at IS NULL AND s.seat > asked.seat_limit
+    ) = 0
+    ORDER BY license_id, seat
     ON CONFLICT DO NOTHING
-    RETURNING id
+    RETURNING id, license_id, started_at
 ), audited AS (
     INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)
-    SELECT $1, $10, 'client', 'session.acquired', $2, id FROM granted
+    SELECT $1, started_at, 'client', 'session.acquired', license_id, id FROM granted
 )
 SELECT id FROM granted";
 
-// The same where something stood in the way: dead sessions are ended first, in the same statement.
+// One grant where something stood in the way: dead sessions are ended first, in the same statement.
 pub(super) const GRANT_OVER_DEAD: &str = "-- seats::grant_over_dead
 WITH dead AS (
     UPDATE sessions SET ended_at = $10, ended_reason = 'expired'
@@ -69,24 +82,103 @@ WITH dead AS (
 )
 SELECT id FROM granted";
 
-/// Records a grant and ends the dead sessions in its way. False: someone sits on that seat, or that holder sits already.
-pub(super) async fn grant(database: &Database, license: &License, place: &Place, applicant: &Applicant) -> Result<bool, Error> {
-    let idempotency = applicant.idempotency_digest();
-    let (key, hash) = match &idempotency {
-        Some(key) => (Some(&key[..]), Some(&applicant.request_hash[..])),
-        None => (None, None),
-    };
-    let number = |value: u32| i32::try_from(value).map_err(|error| Error::Unexpected(error.to_string()));
-    let (seat, limit) = (number(place.seat.get())?, number(license.policy.seat_limit())?);
-    let (tenant, license_id, session) = (license.tenant.as_uuid(), license.id.as_uuid(), place.session.as_uuid());
-    let holder = &applicant.holder.as_bytes()[..];
-    let (hardware, email) = (applicant.hardware_id.as_str(), applicant.user_email.as_str());
-    let params: [&(dyn ToSql + Sync); 12] =
-        [&tenant, &license_id, &session, &seat, &holder, &hardware, &email, &key, &hash, &place.now, &place.expires_at, &limit];
-    if !database.query_as(license.tenant, GRANT, &params).await?.is_empty() {
-        return Ok(true);
+/// A seat that Redis has chosen, to be recorded.
+#[derive(Clone, Debug)]
+pub(super) struct Grant {
+    pub(super) license: Arc<License>,
+    pub(super) place: Place,
+    pub(super) applicant: Applicant,
+}
+
+/// The columns of a grant, as PostgreSQL takes them.
+struct GrantRow<'a> {
+    license: Uuid,
+    session: Uuid,
+    seat: i32,
+    holder: &'a [u8],
+    hardware: &'a str,
+    email: &'a str,
+    idempotency_key: Option<[u8; 16]>,
+    request_hash: Option<&'a [u8]>,
+    limit: i32,
+}
+
+impl Grant {
+    fn row(&self) -> Result<GrantRow<'_>, Error> {
+        let number = |value: u32| i32::try_from(value).map_err(|error| Error::Unexpected(error.to_string()));
+        let idempotency_key = self.applicant.idempotency_digest();
+        Ok(GrantRow {
+            license: self.license.id.as_uuid(),
+            session: self.place.session.as_uuid(),
+            seat: number(self.place.seat.get())?,
+            holder: &self.applicant.holder.as_bytes()[..],
+            hardware: self.applicant.hardware_id.as_str(),
+            email: self.applicant.user_email.as_str(),
+            idempotency_key,
+            request_hash: idempotency_key.map(|_| &self.applicant.request_hash[..]),
+            limit: number(self.license.policy.seat_limit())?,
+        })
     }
-    Ok(!database.query_as(license.tenant, GRANT_OVER_DEAD, &params).await?.is_empty())
+}
+
+/// Grants of one tenant are recorded together, in one statement and one commit.
+pub(super) struct Grants(pub(super) Database);
+
+impl Work for Grants {
+    type Key = TenantId;
+    type Item = Grant;
+    /// False: something stands in the way, perhaps only the dead.
+    type Outcome = bool;
+    const MOST: usize = BATCH;
+    const ABREAST: usize = ABREAST;
+
+    async fn run(&self, tenant: &TenantId, grants: Vec<Grant>) -> Result<Vec<bool>, Error> {
+        let rows: Vec<GrantRow<'_>> = grants.iter().map(Grant::row).collect::<Result<_, _>>()?;
+        macro_rules! column {
+            ($row:ident => $value:expr) => {
+                &rows.iter().map(|$row| $value).collect::<Vec<_>>()
+            };
+        }
+        let params: [&(dyn ToSql + Sync); 12] = [
+            &tenant.as_uuid(),
+            column!(row => row.license),
+            column!(row => row.session),
+            column!(row => row.seat),
+            column!(row => row.holder),
+            column!(row => row.hardware),
+            column!(row => row.email),
+            column!(row => row.idempotency_key.as_ref().map(|key| &key[..])),
+            column!(row => row.request_hash),
+            &grants.iter().map(|grant| grant.place.now).collect::<Vec<_>>(),
+            &grants.iter().map(|grant| grant.place.expires_at).collect::<Vec<_>>(),
+            column!(row => row.limit),
+        ];
+        let granted = self.0.query_as(*tenant, GRANT, &params).await?;
+        let granted: HashSet<Uuid> = granted.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        Ok(rows.iter().map(|row| granted.contains(&row.session)).collect())
+    }
+}
+
+/// Records a grant and ends the dead sessions in its way. False: someone sits on that seat, or that holder sits already.
+pub(super) async fn grant_over_dead(database: &Database, grant: &Grant) -> Result<bool, Error> {
+    let row = grant.row()?;
+    let (tenant, place) = (grant.license.tenant, &grant.place);
+    let key = row.idempotency_key.as_ref().map(|key| &key[..]);
+    let params: [&(dyn ToSql + Sync); 12] = [
+        &tenant.as_uuid(),
+        &row.license,
+        &row.session,
+        &row.seat,
+        &row.holder,
+        &row.hardware,
+        &row.email,
+        &key,
+        &row.request_hash,
+        &place.now,
+        &place.expires_at,
+        &row.limit,
+    ];
+    Ok(!database.query_as(tenant, GRANT_OVER_DEAD, &params).await?.is_empty())
 }
 
 pub(super) const FIND: &str = "-- seats::find
@@ -97,24 +189,41 @@ pub(super) async fn find(database: &Database, license: &License, session: Sessio
     rows.first().map(record).transpose()
 }
 
+// One row for each release of the batch. The index is gone through in its own order, so that two batches wait for each other in
+// one direction only.
 pub(super) const RELEASE: &str = "-- seats::release
 WITH released AS (
-    UPDATE sessions SET ended_at = $3, ended_reason = 'released'
-    WHERE id = $1 AND license_id = $2 AND ended_at IS NULL RETURNING id, ended_at
+    UPDATE sessions SET ended_at = $4::timestamptz, ended_reason = 'released'
+    WHERE id = ANY ($2::uuid[]) AND license_id = ($3::uuid[])[array_position($2, id)] AND ended_at IS NULL
+    RETURNING id, license_id, ended_at
 ), audited AS (
     INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)
-    SELECT $4, $3, 'client', 'session.released', $2, id FROM released
+    SELECT $1, ended_at, 'client', 'session.released', license_id, id FROM released
 )
-SELECT ended_at FROM released";
+SELECT id FROM released";
 
-/// Ends a session. None: there was nothing to end.
-pub(super) async fn release(
-    database: &Database,
-    license: &License,
-    session: SessionKey,
-    at: Timestamp,
-) -> Result<Option<Timestamp>, Error> {
-    end(database, RELEASE, license, session, at).await
+/// Releases of one tenant are recorded together.
+pub(super) struct Releases {
+    pub(super) database: Database,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Work for Releases {
+    type Key = TenantId;
+    type Item = SessionId;
+    /// When it ended. None: there was nothing to end.
+    type Outcome = Option<Timestamp>;
+    const MOST: usize = BATCH;
+    const ABREAST: usize = ABREAST;
+
+    async fn run(&self, tenant: &TenantId, sessions: Vec<SessionId>) -> Result<Vec<Option<Timestamp>>, Error> {
+        let keys: Vec<Uuid> = sessions.iter().map(|session| session.key.as_uuid()).collect();
+        let licenses: Vec<Uuid> = sessions.iter().map(|session| session.license.as_uuid()).collect();
+        let now = self.clock.now();
+        let rows = self.database.query_as(*tenant, RELEASE, &[&tenant.as_uuid(), &keys, &licenses, &now]).await?;
+        let released: HashSet<Uuid> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        Ok(keys.iter().map(|key| released.contains(key).then_some(now)).collect())
+    }
 }
 
 pub(super) const EXPIRE: &str = "-- seats::expire
@@ -134,11 +243,8 @@ pub(super) async fn expire(
     session: SessionKey,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, Error> {
-    end(database, EXPIRE, license, session, now).await
-}
-
-async fn end(database: &Database, sql: &str, license: &License, session: SessionKey, at: Timestamp) -> Result<Option<Timestamp>, Error> {
-    let rows = database.query_as(license.tenant, sql, &[&session.as_uuid(), &license.id.as_uuid(), &at, &license.tenant.as_uuid()]).await?;
+    let params: [&(dyn ToSql + Sync); 4] = [&session.as_uuid(), &license.id.as_uuid(), &now, &license.tenant.as_uuid()];
+    let rows = database.query_as(license.tenant, EXPIRE, &params).await?;
     Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
 }
 

@@ -72,6 +72,10 @@ impl RedisLink {
         Ok(Self(Kind::Cluster(Arc::new(client), Arc::new(OnceCell::new()))))
     }
 
+    pub(super) const fn is_cluster(&self) -> bool {
+        matches!(self.0, Kind::Cluster(..))
+    }
+
     /// Sends one command.
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
         match &self.0 {

@@ -43,7 +43,7 @@ impl Engine {
     }
 
     async fn end_record(&self, license: &License, session: SessionKey) -> Result<Option<Timestamp>, Error> {
-        if let Some(at) = records::release(&self.database, license, session, self.clock.now()).await? {
+        if let Some(at) = self.releases.ask(license.tenant, SessionId { license: license.id, key: session }).await? {
             self.counters.released.inc();
             return Ok(Some(at));
         }

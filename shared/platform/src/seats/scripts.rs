@@ -1,11 +1,11 @@
 //! The Lua scripts: one Rust caller each, keys built in one place.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, cmd};
 
 use super::{Error, RedisLink, records::LiveSession};
-use crate::domain::{Clock, Holder, License, LicenseId, Refusal, SeatNumber, SessionKey, Timestamp, from_millis};
+use crate::domain::{Clock, Holder, License, LicenseId, Refusal, SeatNumber, SessionId, SessionKey, Timestamp, from_millis};
 
 /// What a script that needs a warm license answers.
 #[derive(Debug)]
@@ -163,26 +163,48 @@ impl Scripts {
         }))
     }
 
-    pub(super) async fn heartbeat(&self, license: LicenseId, session: SessionKey) -> Result<Reply<Beat>, Error> {
-        let mut call = self.call_with(&self.heartbeat, license, &["policy", "expiry", "usage"]);
-        call.arg(session.as_bytes());
+    /// Renews sessions and answers in their order, which must have those of one license side by side. On a cluster they
+    /// must all be of one license.
+    pub(super) async fn heartbeat(&self, sessions: &[SessionId]) -> Result<Vec<Reply<Beat>>, Error> {
+        let licenses = || sessions.chunk_by(|one, other| one.license == other.license);
+        let count = licenses().count();
+        let mut call = Cmd::with_capacity(4 * count + sessions.len() + 4, 160 * count + 24 * sessions.len() + 64);
+        call.arg("EVALSHA").arg(self.heartbeat.script.get_hash()).arg(3 * count);
+        for license in licenses() {
+            keys(&mut call, license[0].license, &["policy", "expiry", "usage"]);
+        }
+        self.time(&mut call);
+        for license in licenses() {
+            call.arg(license.len());
+            for session in license {
+                call.arg(session.key.as_bytes());
+            }
+        }
         let mut answer = self.run(&self.heartbeat, &call).await?;
-        Ok(Reply::Done(match answer.word()?.as_str() {
-            "cold" => return Ok(Reply::Cold),
-            "absent" | "expired" => Beat::Missing { now: answer.time()? },
-            "refused" => {
-                answer.time()?;
-                let expires_at = answer.time()?;
-                let why = answer.word()?;
-                let why = why.parse().map_err(|_| Error::Unexpected(format!("heartbeat.lua: refused for {why}")))?;
-                Beat::Refused { expires_at, why }
+        let now = answer.time()?;
+        let mut beats = Vec::with_capacity(sessions.len());
+        for license in licenses() {
+            let mut found = answer.list()?;
+            match found.word()?.as_str() {
+                "cold" => beats.extend(license.iter().map(|_| Reply::Cold)),
+                why => {
+                    let refusal = if why.is_empty() { None } else { Some(refusal(why)?) };
+                    let (used, seats, mut policy_is_old) = (found.count()?, found.count()?, found.count()? == 1);
+                    for _ in license {
+                        beats.push(Reply::Done(match (found.number()?, refusal) {
+                            (0, _) => Beat::Missing { now },
+                            (expires, Some(why)) => Beat::Refused { expires_at: from_millis(expires), why },
+                            (expires, None) => {
+                                let expires_at = from_millis(expires);
+                                // One of them checks it for all.
+                                Beat::Renewed { now, expires_at, used, seats, policy_is_old: mem::take(&mut policy_is_old) }
+                            }
+                        }));
+                    }
+                }
             }
-            "renewed" => {
-                let (now, expires_at, used, seats) = (answer.time()?, answer.time()?, answer.count()?, answer.count()?);
-                Beat::Renewed { now, expires_at, used, seats, policy_is_old: answer.count()? == 1 }
-            }
-            other => return Err(Error::Unexpected(format!("heartbeat.lua: {other}"))),
-        }))
+        }
+        Ok(beats)
     }
 
     /// Takes a session out and says how many are left.
@@ -287,24 +309,23 @@ impl Scripts {
     }
 
     fn call(&self, script: &Script, license: LicenseId) -> Cmd {
-        self.call_with(script, license, &KEYS)
+        let mut call = Cmd::with_capacity(KEYS.len() + 12, 600);
+        call.arg("EVALSHA").arg(script.script.get_hash()).arg(KEYS.len());
+        keys(&mut call, license, &KEYS);
+        self.time(&mut call);
+        call
     }
 
-    fn call_with(&self, script: &Script, license: LicenseId, keys: &[&str]) -> Cmd {
-        let mut call = Cmd::with_capacity(keys.len() + 5, 400);
-        call.arg("EVALSHA").arg(script.script.get_hash()).arg(keys.len());
-        let mut key = format!("{{{license}}}:");
-        let tag = key.len();
-        for name in keys {
-            key.truncate(tag);
-            key.push_str(name);
-            call.arg(&key);
-        }
+    fn time(&self, call: &mut Cmd) {
         match &self.moved_time {
             Some(clock) => call.arg(clock.now().timestamp_millis()),
             None => call.arg(""),
         };
-        call
+    }
+
+    /// Whether the keys of several licenses may go in one call.
+    pub(super) const fn is_cluster(&self) -> bool {
+        self.link.is_cluster()
     }
 
     /// Runs a script; where Redis does not know it (a fresh or restarted server), sends it along.
@@ -316,11 +337,22 @@ impl Scripts {
             }
             answer => answer?,
         };
-        match answer {
-            Value::Array(items) => Ok(Answer(items.into_iter())),
-            other => Err(Error::Unexpected(format!("a script answered {other:?}"))),
-        }
+        Answer::of(answer)
     }
+}
+
+fn keys(call: &mut Cmd, license: LicenseId, names: &[&str]) {
+    let mut key = format!("{{{license}}}:");
+    let tag = key.len();
+    for name in names {
+        key.truncate(tag);
+        key.push_str(name);
+        call.arg(&key);
+    }
+}
+
+fn refusal(why: &str) -> Result<Refusal, Error> {
+    why.parse().map_err(|_| Error::Unexpected(format!("heartbeat.lua: refused for {why}")))
 }
 
 fn policy(call: &mut Cmd, license: &License) {
@@ -340,6 +372,17 @@ fn policy(call: &mut Cmd, license: &License) {
 struct Answer(std::vec::IntoIter<Value>);
 
 impl Answer {
+    fn of(value: Value) -> Result<Self, Error> {
+        match value {
+            Value::Array(items) => Ok(Self(items.into_iter())),
+            other => Err(Error::Unexpected(format!("a script answered {other:?}"))),
+        }
+    }
+
+    fn list(&mut self) -> Result<Self, Error> {
+        Self::of(self.next()?)
+    }
+
     fn next(&mut self) -> Result<Value, Error> {
         self.0.next().ok_or_else(|| Error::Unexpected("a script's answer ended early".to_owned()))
     }

@@ -108,6 +108,7 @@ impl Sweeper {
             let verdicts: Vec<Verdict> = stream::iter(licenses)
                 .map(|(license, sessions)| self.ask(LicenseId::from_uuid(license), sessions))
                 .buffer_unordered(CONCURRENCY)
+                .try_filter_map(async |verdict| Ok(verdict))
                 .try_collect()
                 .await?;
             let forgotten = write_down(&transaction, &verdicts, report).await?;
@@ -116,28 +117,35 @@ impl Sweeper {
             self.mend(forgotten, report).await?;
             Ok(Some(last))
         };
-        tokio::time::timeout(BATCH_DEADLINE, work).await.unwrap_or(Err(Error::Database(crate::db::Error::Deadline)))
+        tokio::time::timeout(BATCH_DEADLINE, work).await.unwrap_or(Err(crate::db::Error::Deadline.into()))
     }
 
     /// A cold license is rebuilt first and asked again in the same breath: what the rebuild has renewed must reach the record
     /// before Redis can forget it once more.
-    async fn ask(&self, license: LicenseId, sessions: Vec<(SessionKey, Timestamp)>) -> Result<Verdict, Error> {
+    ///
+    /// None: the license cannot be settled now. Its sessions are left for the next sweep, and those of others are not kept waiting.
+    async fn ask(&self, license: LicenseId, sessions: Vec<(SessionKey, Timestamp)>) -> Result<Option<Verdict>, Error> {
         let mut was_cold = false;
         for _ in 0..TRIES {
             match self.engine.scripts.sweep(license, &sessions).await? {
                 Reply::Done((now, found)) => {
                     let told = sessions.iter().zip(found).map(|((session, _), found)| (session.as_uuid(), now, found));
-                    return Ok(Verdict { license, sessions: told.collect(), was_cold });
+                    return Ok(Some(Verdict { license, sessions: told.collect(), was_cold }));
                 }
                 Reply::Cold => {
                     was_cold = true;
                     let known = self.engine.licenses.by_id(self.engine.database(), license).await?;
-                    let known = known.ok_or(Error::Unsettled(license))?;
-                    self.engine.rebuild(&known, Why::Cold).await?;
+                    let Some(known) = known else { break };
+                    match self.engine.rebuild(&known, Why::Cold).await {
+                        Ok(()) => {}
+                        Err(Error::Unsettled(_)) => break,
+                        Err(error) => return Err(error),
+                    }
                 }
             }
         }
-        Err(Error::Unsettled(license))
+        tracing::warn!(%license, "the sessions of a license could not be swept");
+        Ok(None)
     }
 
     async fn mend(&self, forgotten: Vec<LicenseId>, report: &mut SweepReport) -> Result<(), Error> {

@@ -232,11 +232,16 @@ impl IntoResponse for ApiError {
 
 impl From<seats::Error> for ApiError {
     fn from(error: seats::Error) -> Self {
-        match &error {
-            seats::Error::Unexpected(_) | seats::Error::Database(db::Error::Settings(_)) => Self::Internal(error.into()),
-            seats::Error::Database(db::Error::Query(query)) if is_our_fault(query) => Self::Internal(error.into()),
-            seats::Error::Database(_) | seats::Error::Redis(_) | seats::Error::Unsettled(_) => Self::Unavailable(error.into()),
-        }
+        let is_ours = match &error {
+            seats::Error::Unexpected(_) => true,
+            seats::Error::Database(database) => match &**database {
+                db::Error::Settings(_) => true,
+                db::Error::Query(query) => is_our_fault(query),
+                db::Error::Pool(_) | db::Error::Deadline => false,
+            },
+            seats::Error::Redis(_) | seats::Error::Unsettled(_) => false,
+        };
+        if is_ours { Self::Internal(error.into()) } else { Self::Unavailable(error.into()) }
     }
 }
 

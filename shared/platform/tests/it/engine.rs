@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use platform::{
     domain::{EndReason, Refusal, SeatUnit, SessionId, SessionKey},
     seats::{Acquired, Heartbeat, Inspected, RedisSettings},
 };
-use testkit::{cluster_settings, policy, redis_settings};
+use testkit::{Customer, cluster_settings, policy, redis_settings};
 
-use crate::rig::{Rig, applicant, application};
+use crate::rig::{Rig, applicant, application, vandal};
 
 /// Runs each test on a single Redis and on a cluster.
 macro_rules! on_both {
@@ -30,6 +31,8 @@ on_both! {
     a_silent_session_loses_its_seat_and_a_beating_one_never
     the_sweep_ends_zombies_and_writes_renewals_back
     the_sweep_writes_back_at_once_what_it_has_rebuilt
+    a_license_that_cannot_be_settled_holds_up_nobody_elses_sweep
+    calls_that_come_together_are_answered_each_for_itself
     a_session_that_never_was_is_told_from_one_that_ended
     overage_is_granted_and_flagged
     fewer_seats_grant_nothing_new_and_throw_nobody_out
@@ -129,11 +132,62 @@ async fn the_sweep_writes_back_at_once_what_it_has_rebuilt(redis: RedisSettings)
     let customer = rig.database.customer(policy(1)).await;
     let seat = rig.seat(&customer, "device").await;
     rig.pass(200);
-    crate::rig::vandal::forget(&redis, &customer).await;
+    vandal::forget(&redis, &customer).await;
     let report = rig.sweep().await;
     assert_eq!((report.rebuilt, report.renewed, report.expired), (1, 1, 0));
     let due = rig.owner.query_one("SELECT expires_at FROM sessions", &[]).await.unwrap();
     assert_eq!(due.get::<_, platform::domain::Timestamp>(0) - seat.expires_at, chrono::TimeDelta::seconds(200));
+}
+
+async fn a_license_that_cannot_be_settled_holds_up_nobody_elses_sweep(redis: RedisSettings) {
+    let rig = Rig::on(redis.clone()).await;
+    let (stuck, other) = (rig.database.customer(policy(3)).await, rig.database.customer(policy(3)).await);
+    rig.seat(&stuck, "device-1").await;
+    rig.seat(&other, "device-1").await;
+    rig.pass(400);
+    vandal::forget(&redis, &stuck).await;
+    vandal::lock(&redis, &stuck).await;
+    assert_eq!(rig.sweep().await.expired, 1);
+    assert_eq!(rig.open_sessions().await, 1);
+}
+
+async fn calls_that_come_together_are_answered_each_for_itself(redis: RedisSettings) {
+    let rig = Rig::on(redis).await;
+    let (many, few) = (rig.database.customer(policy(40)).await, rig.database.customer(policy(2)).await);
+    let asked = (0..40).map(|n| (&many, n)).chain((0..4).map(|n| (&few, n)));
+    let answers = join_all(asked.map(async |(customer, n)| rig.acquire(customer, &format!("device-{n}")).await)).await;
+    let seats: Vec<_> = answers.iter().filter_map(|answer| if let Acquired::Granted(seat) = answer { Some(seat) } else { None }).collect();
+    let of = |customer: &Customer| {
+        let mut numbers: Vec<u32> = seats.iter().filter(|seat| seat.license.id == customer.license).map(|seat| seat.number.get()).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    assert_eq!((of(&many), of(&few)), ((1..=40).collect(), vec![1, 2]));
+
+    // One of the sessions is over, and one never was: the others of the same calls do not notice.
+    let over = seats[7].session;
+    rig.engine.release(over).await.unwrap();
+    let never = SessionId { license: many.license, key: SessionKey::random() };
+    let sessions: Vec<SessionId> = seats.iter().map(|seat| seat.session).chain([never]).collect();
+    let beats = join_all(sessions.iter().map(async |session| rig.beat(*session).await)).await;
+    for (session, beat) in sessions.iter().zip(beats) {
+        match beat {
+            Heartbeat::Ended(EndReason::Released) => assert_eq!(*session, over),
+            Heartbeat::Unknown => assert_eq!(*session, never),
+            Heartbeat::Renewed(renewal) => {
+                let expected = if session.license == few.license { (2, 2) } else { (39, 40) };
+                assert_eq!((renewal.seats_used, renewal.seats_total), expected);
+            }
+            Heartbeat::Refused { .. } | Heartbeat::Ended(_) => panic!("{beat:?}"),
+        }
+    }
+
+    // A key of one license with the route of another opens nothing, nor do two releases of one session disturb each other.
+    let crossed = SessionId { license: few.license, key: seats[0].session.key };
+    let asked = [sessions[0], sessions[0], crossed, never].map(async |session| rig.engine.release(session).await.unwrap());
+    let [one, two, crossed, never] = join_all(asked).await.try_into().unwrap();
+    assert!(one.is_some() && two.is_some() && crossed.is_none() && never.is_none());
+    assert_eq!(rig.open_sessions().await, 40);
 }
 
 async fn a_session_that_never_was_is_told_from_one_that_ended(redis: RedisSettings) {
@@ -296,7 +350,7 @@ async fn usage_is_counted(redis: RedisSettings) {
     if redis.redis_url.expose().contains(',') {
         return; // The page of counters is read below on a single server; the script that counts is the same.
     }
-    let mut link = crate::rig::vandal::connection().await;
+    let mut link = vandal::connection().await;
     let usage: std::collections::HashMap<String, i64> =
         redis::cmd("HGETALL").arg(format!("{{{}}}:usage", customer.license)).query_async(&mut link).await.unwrap();
     let hour = platform::domain::Clock::now(&*rig.clock).timestamp() / 3600;

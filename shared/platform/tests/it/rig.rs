@@ -102,8 +102,15 @@ pub(crate) mod vandal {
 
     /// Takes the marker of a license away, on a single Redis or a cluster: it is then cold.
     pub(crate) async fn forget(redis: &RedisSettings, customer: &Customer) {
-        let mut command = redis::cmd("DEL");
-        command.arg(&keys(customer)[0]);
+        run(redis, redis::cmd("DEL").arg(&keys(customer)[0])).await;
+    }
+
+    /// Keeps every function from rebuilding a license, for longer than any of them waits.
+    pub(crate) async fn lock(redis: &RedisSettings, customer: &Customer) {
+        run(redis, redis::cmd("SET").arg(format!("{{{}}}:lock", customer.license)).arg("vandal")).await;
+    }
+
+    async fn run(redis: &RedisSettings, command: &redis::Cmd) {
         let urls: Vec<&str> = redis.redis_url.expose().split(',').collect();
         if let [url] = urls[..] {
             let mut link = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();

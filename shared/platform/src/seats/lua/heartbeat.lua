@@ -1,29 +1,53 @@
--- Renews one session. The hot path: it goes without the prelude, whose every line would cost here.
--- KEYS: 1 policy, 2 expiry, 3 usage, as the prelude has them. ARGV: 1 the time or '', 2 session key
--- Returns {'cold'}, {'absent'|'expired', now}, {'refused', now, expires, why},
---         {'renewed', now, expires, used, seats, 1 where the policy is due to be checked against PostgreSQL, else 0}.
+-- Renews sessions, of one license or of several (those of one call share a slot where Redis is a cluster).
+-- The hot path: it goes without the prelude, whose every line would cost here.
+-- KEYS: for each license 1 policy, 2 expiry, 3 usage, as the prelude has them.
+-- ARGV: 1 the time or '', then for each license: number of sessions, their keys
+-- Returns {now, then for each license: {'cold'} or
+--         {why it refuses or '', used, seats, 1 where the policy is due to be checked against PostgreSQL else 0,
+--          then for each session: when it expires, or 0 if it is not alive here}}. Unless refused, the alive are renewed.
 -- Atomic because a session must not be renewed after it has been found dead, nor die between the look and the renewal.
-local call, session = redis.call, ARGV[2]
-local now = tonumber(ARGV[1])
+local call, now = redis.call, tonumber(ARGV[1])
 if not now then
     local time = call('TIME')
     now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local policy = call('HMGET', KEYS[1], 'warm', 'seats', 'ttl', 'standing', 'ends', 'checked')
-if not policy[1] then return { 'cold' } end
-local expires = tonumber(call('ZSCORE', KEYS[2], session) or -1)
-if expires < 0 then return { 'absent', now } end
-if expires <= now then return { 'expired', now } end
-if policy[4] ~= '' then return { 'refused', now, expires, policy[4] } end
-if policy[5] ~= '' and tonumber(policy[5]) <= now then return { 'refused', now, expires, 'license_expired' } end
+local beats, alive_now = math.floor(now / 3600000) .. ':heartbeats', '(' .. now
+local answer, arg = { now }, 2
 
-expires = now + tonumber(policy[3])
-call('ZADD', KEYS[2], expires, session)
-call('HINCRBY', KEYS[3], math.floor(now / 3600000) .. ':heartbeats', 1)
-local check = 0
--- Whoever finds the policy ten seconds old is the one that looks it up again.
-if now - tonumber(policy[6]) >= 10000 then
-    call('HSET', KEYS[1], 'checked', now)
-    check = 1
+for license = 1, #KEYS / 3 do
+    local POLICY, EXPIRY, USAGE = KEYS[3 * license - 2], KEYS[3 * license - 1], KEYS[3 * license]
+    local first, last = arg + 1, arg + tonumber(ARGV[arg])
+    arg = last + 1
+    local policy = call('HMGET', POLICY, 'warm', 'seats', 'ttl', 'standing', 'ends', 'checked')
+    if not policy[1] then
+        answer[license + 1] = { 'cold' }
+    else
+        local why = policy[4]
+        if why == '' and policy[5] ~= '' and tonumber(policy[5]) <= now then why = 'license_expired' end
+        local found = { why, 0, tonumber(policy[2]), 0 }
+        local until_, renewals = now + tonumber(policy[3]), {}
+        for i = first, last do
+            local expires = tonumber(call('ZSCORE', EXPIRY, ARGV[i]) or 0)
+            if expires <= now then
+                expires = 0
+            elseif why == '' then
+                expires = until_
+                renewals[#renewals + 1] = until_
+                renewals[#renewals + 1] = ARGV[i]
+            end
+            found[#found + 1] = expires
+        end
+        if renewals[1] then
+            call('ZADD', EXPIRY, unpack(renewals))
+            call('HINCRBY', USAGE, beats, #renewals / 2)
+            -- Whoever finds the policy ten seconds old is the one that looks it up again.
+            if now - tonumber(policy[6]) >= 10000 then
+                call('HSET', POLICY, 'checked', now)
+                found[4] = 1
+            end
+        end
+        found[2] = call('ZCOUNT', EXPIRY, alive_now, '+inf')
+        answer[license + 1] = found
+    end
 end
-return { 'renewed', now, expires, call('ZCOUNT', KEYS[2], '(' .. now, '+inf'), tonumber(policy[2]), check }
+return answer

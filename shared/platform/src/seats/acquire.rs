@@ -180,7 +180,7 @@ impl Engine {
 
     /// Redis says that this holder sits: that counts only if PostgreSQL has it too. None: choose again.
     async fn confirm_held(&self, license: Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
-        match records::find(&self.database, &license, place.session).await? {
+        match records::hold(&self.database, &license, &place).await? {
             Some(record) if record.ended.is_none() => Ok(Some(Acquired::Held(seat(license, &place)))),
             // A release that was cut in half has left it in Redis.
             Some(_) => {

@@ -54,9 +54,9 @@ impl Work for Beats {
     type Item = SessionId;
     type Outcome = Reply<Beat>;
 
-    /// Bounds how long Redis is busy with one call: about a millisecond.
+    /// Bounds how long Redis is busy with one call: about a millisecond, some more where they are of many licenses.
     const MOST: usize = 256;
-    const ABREAST: usize = 1;
+    const ABREAST: usize = 2;
 
     async fn run(&self, _: &Self::Key, sessions: Vec<SessionId>) -> Result<Vec<Reply<Beat>>, Error> {
         // Those of one license must stand side by side.

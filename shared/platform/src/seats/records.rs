@@ -189,6 +189,24 @@ pub(super) async fn find(database: &Database, license: &License, session: Sessio
     rows.first().map(record).transpose()
 }
 
+// The client is told anew that it sits, so the record must be as late as what it is told: were Redis then restored from an older
+// copy, nothing else would know. A record that has fallen due belongs to a session that a rebuild has brought back: it lives on in
+// Redis alone where the limit was lowered below what is in use, and takes nobody's place. What is answered is the row as it was.
+pub(super) const HOLD: &str = "-- seats::hold
+WITH renewed AS (
+    UPDATE sessions SET expires_at = $3 WHERE id = $1 AND license_id = $2 AND ended_at IS NULL AND expires_at < $3
+    AND (expires_at > $4 OR $5 > (SELECT count(*) FROM sessions WHERE license_id = $2 AND ended_at IS NULL AND expires_at > $4))
+)
+SELECT expires_at, ended_at, ended_reason FROM sessions WHERE id = $1 AND license_id = $2";
+
+/// Finds the session that Redis has for a holder, and renews its record.
+pub(super) async fn hold(database: &Database, license: &License, place: &Place) -> Result<Option<Record>, Error> {
+    let limit = i64::from(license.policy.seat_limit());
+    let params: [&(dyn ToSql + Sync); 5] = [&place.session.as_uuid(), &license.id.as_uuid(), &place.expires_at, &place.now, &limit];
+    let rows = database.query_as(license.tenant, HOLD, &params).await?;
+    rows.first().map(record).transpose()
+}
+
 // One row for each release of the batch. The index is gone through in its own order, so that two batches wait for each other in
 // one direction only.
 pub(super) const RELEASE: &str = "-- seats::release

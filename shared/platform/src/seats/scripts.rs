@@ -168,10 +168,10 @@ impl Scripts {
     pub(super) async fn heartbeat(&self, sessions: &[SessionId]) -> Result<Vec<Reply<Beat>>, Error> {
         let licenses = || sessions.chunk_by(|one, other| one.license == other.license);
         let count = licenses().count();
-        let mut call = Cmd::with_capacity(4 * count + sessions.len() + 4, 160 * count + 24 * sessions.len() + 64);
-        call.arg("EVALSHA").arg(self.heartbeat.script.get_hash()).arg(3 * count);
+        let mut call = Cmd::with_capacity(5 * count + sessions.len() + 4, 210 * count + 24 * sessions.len() + 64);
+        call.arg("EVALSHA").arg(self.heartbeat.script.get_hash()).arg(4 * count);
         for license in licenses() {
-            keys(&mut call, license[0].license, &["policy", "expiry", "usage"]);
+            keys(&mut call, license[0].license, &["policy", "expiry", "sessions", "usage"]);
         }
         self.time(&mut call);
         for license in licenses() {

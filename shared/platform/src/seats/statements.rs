@@ -9,6 +9,7 @@ pub const FUNCTIONS: &[&str] = &[
     records::GRANT,
     records::GRANT_OVER_DEAD,
     records::FIND,
+    records::HOLD,
     records::RELEASE,
     records::EXPIRE,
     records::LIVE,

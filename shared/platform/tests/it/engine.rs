@@ -31,6 +31,7 @@ on_both! {
     a_silent_session_loses_its_seat_and_a_beating_one_never
     the_sweep_ends_zombies_and_writes_renewals_back
     the_sweep_writes_back_at_once_what_it_has_rebuilt
+    a_seat_found_again_is_recorded_as_late_as_its_holder_is_told
     a_license_that_cannot_be_settled_holds_up_nobody_elses_sweep
     calls_that_come_together_are_answered_each_for_itself
     a_session_that_never_was_is_told_from_one_that_ended
@@ -137,6 +138,20 @@ async fn the_sweep_writes_back_at_once_what_it_has_rebuilt(redis: RedisSettings)
     assert_eq!((report.rebuilt, report.renewed, report.expired), (1, 1, 0));
     let due = rig.owner.query_one("SELECT expires_at FROM sessions", &[]).await.unwrap();
     assert_eq!(due.get::<_, platform::domain::Timestamp>(0) - seat.expires_at, chrono::TimeDelta::seconds(200));
+}
+
+async fn a_seat_found_again_is_recorded_as_late_as_its_holder_is_told(redis: RedisSettings) {
+    let rig = Rig::on(redis.clone()).await;
+    let customer = rig.database.customer(policy(1)).await;
+    rig.seat(&customer, "device").await;
+    rig.pass(245);
+    let again = rig.seat(&customer, "device").await;
+    let due = rig.owner.query_one("SELECT expires_at FROM sessions", &[]).await.unwrap();
+    assert_eq!(due.get::<_, platform::domain::Timestamp>(0), again.expires_at);
+    // Whatever Redis forgets of this renewal, its holder lives on.
+    vandal::forget(&redis, &customer).await;
+    rig.pass(150);
+    assert!(rig.lives(again.session).await);
 }
 
 async fn a_license_that_cannot_be_settled_holds_up_nobody_elses_sweep(redis: RedisSettings) {

@@ -13,8 +13,21 @@ if tonumber(known[2]) > version then return { 'stale' } end
 if tonumber(known[2]) < version then write_policy(version, seats, overage, ttl, ARGV[6], ARGV[7]) end
 
 local function live(candidate)
-    local expires = candidate and call('ZSCORE', EXPIRY, candidate)
-    return expires and tonumber(expires) > now
+    return expiry(candidate) > now
+end
+
+-- When the first seat falls free, if its holder stays silent.
+local function earliest()
+    local score
+    for _ = 1, 128 do
+        local first = call('ZRANGE', EXPIRY, 0, 0, 'WITHSCORES')
+        if not first[1] then return now + ttl end
+        score = tonumber(first[2])
+        local expires = expiry(first[1])
+        if expires <= score then return score end
+        call('ZADD', EXPIRY, expires, first[1])
+    end
+    return score
 end
 
 if idempotency ~= '' then
@@ -28,24 +41,26 @@ if idempotency ~= '' then
 end
 
 local mine = call('HGET', HOLDERS, holder)
-if mine and live(mine) then
-    call('ZADD', EXPIRY, now + ttl, mine)
-    return { 'held', mine, struct.unpack('>I4', call('HGET', SESSIONS, mine)), now, now + ttl, used() }
+if mine then
+    local expires, record = expiry(mine)
+    if expires > now then
+        call('HSET', SESSIONS, mine, struct.pack('>I8', now + ttl) .. string.sub(record, 9))
+        call('ZADD', EXPIRY, now + ttl, mine)
+        return { 'held', mine, struct.unpack('>I4', record, 9), now, now + ttl, used() }
+    end
 end
 
 -- Expired sessions give their seats back, a batch at a time: as many as are needed to find a number within the limit.
 local limit, seat = seats + overage, nil
 repeat
-    local expired = call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, 128)
-    for _, candidate in ipairs(expired) do remove(candidate) end
+    local settled = settle()
     seat = call('BITPOS', TAKEN, 0) + 1
-until seat <= limit or #expired == 0
+until seat <= limit or settled == 0
 
 local in_use = used()
 if in_use >= limit or seat > limit then
     count(':denied')
-    local earliest = call('ZRANGE', EXPIRY, 0, 0, 'WITHSCORES')
-    return { 'full', now, in_use, tonumber(earliest[2]) or now + ttl }
+    return { 'full', now, in_use, earliest() }
 end
 
 sit(session, seat, holder, idempotency, now + ttl)

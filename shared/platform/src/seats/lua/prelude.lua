@@ -1,8 +1,8 @@
 -- What every script of a license shares; put in front of each when it is loaded.
 -- KEYS, in this order for every script, all on the license's hash slot:
 --   1 policy   hash    version, seats, overage, ttl (ms), standing ('' or why not), ends (ms or ''), checked (ms), warm (ms)
---   2 expiry   zset    session key -> expires at (ms)
---   3 sessions hash    session key -> seat (4 bytes), holder (16), idempotency key (0 or 16)
+--   2 expiry   zset    session key -> expires at (ms), or an earlier moment: an index that a heartbeat does not touch
+--   3 sessions hash    session key -> expires at (8 bytes, ms), seat (4), holder (16), idempotency key (0 or 16)
 --   4 holders  hash    holder -> session key
 --   5 taken    bitmap  bit n-1 is set while seat n is held
 --   6 replays  hash    idempotency key -> request hash (16), session key (16), pending since (8 bytes, ms), answer
@@ -29,13 +29,16 @@ local function count(counter)
     return call('HINCRBY', USAGE, math.floor(now / 3600000) .. counter, 1)
 end
 
-local function used()
-    return call('ZCOUNT', EXPIRY, '(' .. now, '+inf')
+-- When a session expires, and its record; 0 for one that is not there.
+local function expiry(session)
+    local record = call('HGET', SESSIONS, session)
+    if not record then return 0 end
+    return struct.unpack('>I8', record), record
 end
 
 local function sit(session, seat, holder, idempotency, expires)
     call('ZADD', EXPIRY, expires, session)
-    call('HSET', SESSIONS, session, struct.pack('>I4', seat) .. holder .. idempotency)
+    call('HSET', SESSIONS, session, struct.pack('>I8I4', expires, seat) .. holder .. idempotency)
     call('HSET', HOLDERS, holder, session)
     call('SETBIT', TAKEN, seat - 1, 1)
 end
@@ -46,13 +49,28 @@ local function remove(session)
     call('ZREM', EXPIRY, session)
     if not record then return end
     call('HDEL', SESSIONS, session)
-    call('SETBIT', TAKEN, struct.unpack('>I4', record) - 1, 0)
-    local holder, idempotency = string.sub(record, 5, 20), string.sub(record, 21)
+    call('SETBIT', TAKEN, struct.unpack('>I4', record, 9) - 1, 0)
+    local holder, idempotency = string.sub(record, 13, 28), string.sub(record, 29)
     if call('HGET', HOLDERS, holder) == session then call('HDEL', HOLDERS, holder) end
     if idempotency ~= '' then
         local replay = call('HGET', REPLAYS, idempotency)
         if replay and string.sub(replay, 17, 32) == session then call('HDEL', REPLAYS, idempotency) end
     end
+end
+
+-- Sessions whose time has come by the index: those that beat meanwhile get their true place in it, the others give their
+-- seats back. A batch at a time; returns how many it was. The sweep keeps the index so fresh that hardly a live one comes here.
+local function settle()
+    local due = call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, 128)
+    for _, session in ipairs(due) do
+        local expires = expiry(session)
+        if expires > now then call('ZADD', EXPIRY, expires, session) else remove(session) end
+    end
+    return #due
+end
+
+local function used()
+    return call('ZCOUNT', EXPIRY, '(' .. now, '+inf')
 end
 
 local function write_policy(version, seats, overage, ttl, standing, ends)

@@ -13,7 +13,7 @@ if cold then
     for key = 2, 6 do call('DEL', KEYS[key]) end
 else
     local all = call('HGETALL', SESSIONS)
-    for i = 1, #all, 2 do on_seat[struct.unpack('>I4', all[i + 1])] = all[i] end
+    for i = 1, #all, 2 do on_seat[struct.unpack('>I4', all[i + 1], 9)] = all[i] end
 end
 if version > tonumber(call('HGET', POLICY, 'version') or 0) then
     write_policy(version, ARGV[4], ARGV[5], ttl, ARGV[7], ARGV[8])
@@ -24,8 +24,7 @@ local written = 0
 for i = 9, #ARGV, 6 do
     local session, due, seat, holder = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 3]
     if due > now or (cold and due > now - ttl) then
-        local expires = tonumber(call('ZSCORE', EXPIRY, session) or 0)
-        if expires <= now then
+        if expiry(session) <= now then
             local other = on_seat[seat]
             if other and other ~= session then remove(other) end
             sit(session, seat, holder, ARGV[i + 4], now + ttl)

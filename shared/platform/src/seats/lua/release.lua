@@ -3,4 +3,5 @@
 -- Atomic because the number must not be freed for a later session that took it in between.
 if call('HEXISTS', POLICY, 'warm') == 0 then return { 'cold' } end
 remove(ARGV[2])
+settle()
 return { 'released', used() }

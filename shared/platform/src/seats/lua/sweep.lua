@@ -5,8 +5,10 @@
 if call('HEXISTS', POLICY, 'warm') == 0 then return { 'cold', now } end
 local answer = { 'swept', now }
 for i = 2, #ARGV, 2 do
-    local expires = tonumber(call('ZSCORE', EXPIRY, ARGV[i]) or 0)
+    local expires = expiry(ARGV[i])
     if expires > now then
+        -- What is about to be PostgreSQL's record is also where the index puts it.
+        call('ZADD', EXPIRY, expires, ARGV[i])
         answer[#answer + 1] = expires
     elseif tonumber(ARGV[i + 1]) <= now then
         remove(ARGV[i])

@@ -1,0 +1,122 @@
+//! What is remembered, and how it may change.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{LeaseClaims, LicenseClaims, PublishedKeys, RevocationList};
+
+/// Certificates kept. The platform publishes two or three; two processes that fetched at different times may know a few more.
+const MAX_CERTIFICATES: usize = 16;
+
+/// Licenses kept, the one changed last among them in any case.
+const MAX_LICENSES: usize = 64;
+
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct State {
+    /// The latest time seen, in milliseconds since 1970.
+    pub(super) highest_time_ms: u64,
+    pub(super) revocations_version: u64,
+    revocations: Option<String>,
+    /// Those published last come first.
+    certificates: Vec<String>,
+    /// By license id.
+    pub(super) licenses: BTreeMap<String, KeptLicense>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct KeptLicense {
+    version: u64,
+    pub(super) token: Option<String>,
+    /// By the SHA-256 of the hardware id.
+    pub(super) leases: BTreeMap<String, KeptLease>,
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct KeptLease {
+    session_id: String,
+    iat: u64,
+    exp: u64,
+    pub(super) token: String,
+}
+
+impl State {
+    /// This state, but with time and revocations no older than in `other`.
+    pub(super) fn not_before(mut self, other: &Self) -> Self {
+        self.highest_time_ms = self.highest_time_ms.max(other.highest_time_ms);
+        if other.revocations_version > self.revocations_version {
+            self.revocations_version = other.revocations_version;
+            self.revocations.clone_from(&other.revocations);
+        }
+        self
+    }
+
+    pub(super) fn see_time(&mut self, now: SystemTime, lease: &LeaseClaims) {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seen = now.min(Duration::from_secs(lease.exp)).max(Duration::from_secs(lease.iat));
+        self.highest_time_ms = self.highest_time_ms.max(u64::try_from(seen.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    pub(super) fn keep_lease(&mut self, token: &str, lease: &LeaseClaims) {
+        let kept = &mut self.license(&lease.license_id).leases;
+        // Two heartbeats may come back in the other order.
+        if kept.get(&lease.hardware_sha256).is_none_or(|earlier| earlier.iat <= lease.iat) {
+            let lease_kept = KeptLease { session_id: lease.session_id.clone(), iat: lease.iat, exp: lease.exp, token: token.to_owned() };
+            kept.insert(lease.hardware_sha256.clone(), lease_kept);
+        }
+        self.drop_ended();
+    }
+
+    pub(super) fn forget_session(&mut self, session_id: &str) {
+        for license in self.licenses.values_mut() {
+            license.leases.retain(|_, lease| lease.session_id != session_id);
+        }
+    }
+
+    pub(super) fn keep_license(&mut self, token: &str, license: &LicenseClaims) {
+        let kept = self.license(&license.license_id);
+        if kept.version <= license.version {
+            kept.version = license.version;
+            kept.token = Some(token.to_owned());
+        }
+    }
+
+    pub(super) fn keep_published(&mut self, published: &PublishedKeys, revocations: Option<&RevocationList>) {
+        let older = std::mem::replace(&mut self.certificates, published.certificates.clone());
+        let older = older.into_iter().filter(|certificate| !published.certificates.contains(certificate));
+        self.certificates.extend(older);
+        self.certificates.truncate(MAX_CERTIFICATES);
+        // The same version once more may be the same list signed by the next root.
+        if let (Some(token), Some(list)) = (&published.revocations, revocations)
+            && list.version >= self.revocations_version
+        {
+            self.revocations_version = list.version;
+            self.revocations = Some(token.clone());
+        }
+    }
+
+    pub(super) fn published(&self) -> PublishedKeys {
+        PublishedKeys { certificates: self.certificates.clone(), revocations: self.revocations.clone() }
+    }
+
+    /// The place for a license. One that has no lease makes room for it if there are too many.
+    fn license(&mut self, license_id: &str) -> &mut KeptLicense {
+        if self.licenses.len() >= MAX_LICENSES && !self.licenses.contains_key(license_id) {
+            let idle = self.licenses.iter().find(|(_, license)| license.leases.is_empty()).map(|(id, _)| id.clone());
+            let leaving = idle.or_else(|| self.licenses.keys().next().cloned());
+            leaving.and_then(|id| self.licenses.remove(&id));
+        }
+        self.licenses.entry(license_id.to_owned()).or_default()
+    }
+
+    /// Drops the leases that ended long before the latest time seen: every process may have a hardware id of its own.
+    fn drop_ended(&mut self) {
+        let a_day_ago = (self.highest_time_ms / 1000).saturating_sub(24 * 60 * 60);
+        for license in self.licenses.values_mut() {
+            license.leases.retain(|_, lease| lease.exp > a_day_ago);
+        }
+    }
+}

@@ -1,7 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     extract::State,
@@ -10,23 +8,25 @@ use axum::{
     routing::post,
 };
 use platform::{
-    domain::{Email, HardwareId, IdempotencyKey, LicenseDocument, LicenseKey, Nonce, SessionId, Timestamp, rfc3339_millis},
-    seats::{Acquired, Applicant, Engine, Seat},
-    web::{ApiError, Fields, JsonObject},
+    domain::{Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, SessionId, Timestamp, rfc3339_millis},
+    seats::{Acquired, Applicant, Seat},
+    signing::{Leaf, Lease},
+    web::{ApiError, Fields, JsonObject, SignedSeats},
 };
 use serde::Serialize;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The function's one route.
-pub fn router(seats: Arc<Engine>) -> Router {
-    Router::new().route("/api/v1/licenses/acquire", post(acquire)).with_state(seats)
+pub fn router(parts: SignedSeats) -> Router {
+    Router::new().route("/api/v1/licenses/acquire", post(acquire)).with_state(parts)
 }
 
 struct Request {
     license_key: LicenseKey,
     hardware_id: HardwareId,
     user_email: Email,
+    nonce: Option<Nonce>,
 }
 
 impl Request {
@@ -35,12 +35,12 @@ impl Request {
         let license_key = fields.required("license_key", LicenseKey::parse);
         let hardware_id = fields.required("hardware_id", HardwareId::parse);
         let user_email = fields.required("user_email", Email::parse);
-        fields.optional("nonce", Nonce::parse);
+        let nonce = fields.optional("nonce", Nonce::parse);
         let (Some(license_key), Some(hardware_id), Some(user_email)) = (license_key, hardware_id, user_email) else {
             return Err(fields.into_error());
         };
         fields.finish()?;
-        Ok(Self { license_key, hardware_id, user_email })
+        Ok(Self { license_key, hardware_id, user_email, nonce })
     }
 }
 
@@ -48,6 +48,7 @@ impl Request {
 struct Answer<'a> {
     session_id: SessionId,
     license_data: LicenseData<'a>,
+    lease: String,
     seat: u32,
     /// The seat is one of the extra ones beyond `seats_total`.
     overage: bool,
@@ -59,24 +60,22 @@ struct Answer<'a> {
     seats_total: u32,
 }
 
-#[derive(Serialize)]
-struct LicenseData<'a> {
-    document: LicenseDocument<'a>,
-}
-
-async fn acquire(State(seats): State<Arc<Engine>>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
+async fn acquire(State(parts): State<SignedSeats>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
+    let SignedSeats { seats, keys } = parts;
     let idempotency_key = idempotency_key(&headers)?;
     let request = Request::parse(&body)?;
+    // Before a seat is taken: without a key there is no answer to give.
+    let leaf = keys.leaf().await?;
     let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body);
     match seats.acquire(&request.license_key, applicant).await? {
         Acquired::Granted(seat) => {
-            let answer = answer(&seat)?;
+            let answer = answer(&seat, &leaf, request.nonce.as_ref())?;
             if let Some(key) = &idempotency_key {
                 seats.remember(key, &seat, &answer).await;
             }
             Ok(json(StatusCode::CREATED, answer))
         }
-        Acquired::Held(seat) => Ok(json(StatusCode::OK, answer(&seat)?)),
+        Acquired::Held(seat) => Ok(json(StatusCode::OK, answer(&seat, &leaf, request.nonce.as_ref())?)),
         Acquired::Replayed(answer) => {
             let mut response = json(StatusCode::CREATED, answer);
             response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
@@ -102,10 +101,20 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiErr
     IdempotencyKey::parse(text).map(Some).map_err(|error| fault(&error.to_string()))
 }
 
-fn answer(seat: &Seat) -> Result<Vec<u8>, ApiError> {
+fn answer(seat: &Seat, leaf: &Leaf, nonce: Option<&Nonce>) -> Result<Vec<u8>, ApiError> {
+    let lease = Lease {
+        tenant: seat.license.tenant,
+        session: seat.session,
+        seat: seat.number,
+        hardware: &seat.hardware,
+        nonce,
+        at: seat.at,
+        expires_at: seat.expires_at,
+    };
     let answer = Answer {
         session_id: seat.session,
-        license_data: LicenseData { document: LicenseDocument::of(&seat.license) },
+        license_data: LicenseData::of(&seat.license),
+        lease: leaf.sign(&lease)?,
         seat: seat.number.get(),
         overage: seat.number.get() > seat.occupancy.total,
         expires_at: seat.expires_at,

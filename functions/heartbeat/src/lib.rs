@@ -5,14 +5,15 @@ use std::sync::Arc;
 use axum::{Json, Router, extract::State, routing::post};
 use platform::{
     domain::{Nonce, SessionId, Timestamp, rfc3339_millis},
-    seats::{Engine, Heartbeat},
-    web::{ApiError, Fields, JsonObject},
+    seats::{Heartbeat, Renewal},
+    signing::{self, Keyring, Lease},
+    web::{ApiError, Fields, JsonObject, SignedSeats},
 };
 use serde::Serialize;
 
 /// The function's one route.
-pub fn router(seats: Arc<Engine>) -> Router {
-    Router::new().route("/api/v1/licenses/heartbeat", post(heartbeat)).with_state(seats)
+pub fn router(parts: SignedSeats) -> Router {
+    Router::new().route("/api/v1/licenses/heartbeat", post(heartbeat)).with_state(parts)
 }
 
 #[derive(Serialize)]
@@ -24,22 +25,25 @@ struct Answer {
     expires_at: Timestamp,
     /// Seconds.
     heartbeat_after: u64,
+    /// None if no key can be had just now: the session is renewed all the same, and the next heartbeat brings one.
+    lease: Option<String>,
     seats_used: u32,
     seats_total: u32,
 }
 
-async fn heartbeat(State(seats): State<Arc<Engine>>, JsonObject(body): JsonObject) -> Result<Json<Answer>, ApiError> {
+async fn heartbeat(State(parts): State<SignedSeats>, JsonObject(body): JsonObject) -> Result<Json<Answer>, ApiError> {
     let mut fields = Fields::parse(&body, &["session_id", "nonce"])?;
     let session_id = fields.required("session_id", str::parse::<SessionId>);
-    fields.optional("nonce", Nonce::parse);
+    let nonce = fields.optional("nonce", Nonce::parse);
     let Some(session_id) = session_id else { return Err(fields.into_error()) };
     fields.finish()?;
-    match seats.heartbeat(session_id).await? {
+    match parts.seats.heartbeat(session_id).await? {
         Heartbeat::Renewed(renewal) => Ok(Json(Answer {
             session_id,
             last_heartbeat: renewal.at,
             expires_at: renewal.expires_at,
             heartbeat_after: renewal.heartbeat_after,
+            lease: lease(&parts.keys, session_id, &renewal, nonce.as_ref()).await.ok(),
             seats_used: renewal.seats_used,
             seats_total: renewal.seats_total,
         })),
@@ -47,4 +51,16 @@ async fn heartbeat(State(seats): State<Arc<Engine>>, JsonObject(body): JsonObjec
         Heartbeat::Ended(reason) => Err(ApiError::SessionEnded(reason)),
         Heartbeat::Unknown => Err(ApiError::SessionNotFound),
     }
+}
+
+async fn lease(keys: &Arc<Keyring>, session: SessionId, renewal: &Renewal, nonce: Option<&Nonce>) -> Result<String, signing::Error> {
+    keys.leaf().await?.sign(&Lease {
+        tenant: renewal.tenant,
+        session,
+        seat: renewal.seat,
+        hardware: &renewal.hardware,
+        nonce,
+        at: renewal.at,
+        expires_at: renewal.expires_at,
+    })
 }

@@ -6,13 +6,18 @@ use clap::Args;
 use platform::{
     db::{self, DatabaseSettings, NewCustomer},
     domain::{Clock, Email, Policy, SeatUnit, SystemClock, Tier},
+    signing,
 };
 use serde_json::json;
+
+use crate::root::RootSettings;
 
 #[derive(Args, Debug)]
 pub(super) struct Settings {
     #[command(flatten)]
     database: DatabaseSettings,
+    #[command(flatten)]
+    root: RootSettings,
     /// Name of the customer's organization
     #[arg(long)]
     tenant: String,
@@ -56,7 +61,8 @@ pub(super) async fn run(settings: Settings) -> Result<(), Box<dyn Error + Send +
         },
     };
     let mut client = db::connect_as_login(&settings.database).await?;
-    let issued = db::bootstrap(&mut client, &customer, SystemClock.now()).await?;
+    let root = settings.root.open()?;
+    let issued = signing::issue(&mut client, &customer, &*root, SystemClock.now()).await?;
     let key = issued.key.reveal();
     if settings.json {
         let made = json!({

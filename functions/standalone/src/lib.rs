@@ -1,13 +1,16 @@
 //! Every function and job in one process: for a laptop, and for customers who run the platform on their own premises.
 
 mod bootstrap;
+mod keys;
+mod root;
 mod serve;
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use platform::{
     db::{self, DatabaseSettings},
+    signing::LocalRoot,
     web,
 };
 
@@ -21,12 +24,19 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serves every function on one port, and sweeps zombies
+    /// Serves every function on one port, sweeps zombies and rotates keys
     Serve(serve::Settings),
     /// Brings the database up to date; does nothing if it is
     Migrate(DatabaseSettings),
     /// Makes a tenant, its owner and a license, and prints the license key, which is shown only this once
     Bootstrap(bootstrap::Settings),
+    /// Makes a root key in a new file; it is never made anew where one is
+    MakeRoot {
+        /// The file
+        file: PathBuf,
+    },
+    /// Rotates or revokes leaf keys
+    Keys(keys::Settings),
 }
 
 /// Runs the command line; the exit code is 0 if it did what it was asked, 2 for a wrong call, else 1.
@@ -36,6 +46,8 @@ pub fn run() -> ExitCode {
         Command::Serve(settings) => return serve::run(settings),
         Command::Migrate(settings) => web::block_on(migrate(settings)),
         Command::Bootstrap(settings) => web::block_on(bootstrap::run(settings)),
+        Command::MakeRoot { file } => LocalRoot::make(&file).map_err(Into::into),
+        Command::Keys(settings) => web::block_on(keys::run(settings)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

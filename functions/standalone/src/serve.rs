@@ -1,4 +1,4 @@
-//! `standalone serve`: every function on one port, and the sweep on a timer.
+//! `standalone serve`: every function on one port, and the jobs on timers.
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -6,41 +6,61 @@ use axum::Router;
 use clap::Args;
 use platform::{
     db::{Database, Role},
-    seats::{Engine, Sweeper},
-    web::{self, FunctionSettings},
+    domain::{Clock, SystemClock},
+    seats::Sweeper,
+    signing::{self, KeyRotation, PublishedKeys, RootSigner},
+    web::{self, HttpSettings, SignedSeatSettings, SignedSeats},
 };
 use tokio::time::{MissedTickBehavior, interval};
+
+use crate::{keys::ScheduleSettings, root::RootSettings};
+
+/// Seconds between two looks at the keys, and at licenses that have changed since their documents were signed.
+const SIGNING_INTERVAL: u64 = 10;
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Settings {
     #[command(flatten)]
-    function: FunctionSettings,
+    http: HttpSettings,
+    #[command(flatten)]
+    function: SignedSeatSettings,
+    #[command(flatten)]
+    root: RootSettings,
+    #[command(flatten)]
+    schedule: ScheduleSettings,
     /// Seconds between two sweeps: at most a twelfth of the shortest session TTL in use
     #[arg(long, env = "SWEEP_INTERVAL", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     sweep_interval: u64,
 }
 
 pub(super) fn run(settings: Settings) -> ExitCode {
-    let Settings { function, sweep_interval } = settings;
-    let jobs = match Database::new(&function.database, Role::Jobs) {
-        Ok(jobs) => jobs,
+    let Settings { http, function, root, schedule, sweep_interval } = settings;
+    let opened = Database::new(&function.seats.database, Role::Jobs).map_err(|error| error.to_string());
+    let (jobs, root) = match opened.and_then(|jobs| Ok((jobs, root.open().map_err(|error| error.to_string())?))) {
+        Ok(opened) => opened,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;
         }
     };
-    web::run("standalone", function, move |engine| {
-        tokio::spawn(sweep(Sweeper::new(Arc::clone(&engine), jobs), Duration::from_secs(sweep_interval)));
-        router(&engine)
+    let sealing = function.sealing.sealing_key.clone();
+    web::run("standalone", http, function, move |parts: SignedSeats| {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let rotation = KeyRotation::new(jobs.clone(), Arc::clone(&root), sealing, schedule.into(), Arc::clone(&clock));
+        let keys = Arc::new(PublishedKeys::new(parts.seats.database().clone(), clock));
+        tokio::spawn(sweep(Sweeper::new(Arc::clone(&parts.seats), jobs.clone()), Duration::from_secs(sweep_interval)));
+        tokio::spawn(sign(rotation, jobs, root));
+        router(&parts, keys)
     })
 }
 
-fn router(engine: &Arc<Engine>) -> Router {
+fn router(parts: &SignedSeats, keys: Arc<PublishedKeys>) -> Router {
     Router::new()
-        .merge(acquire::router(Arc::clone(engine)))
-        .merge(heartbeat::router(Arc::clone(engine)))
-        .merge(release::router(Arc::clone(engine)))
-        .merge(validate::router(Arc::clone(engine)))
+        .merge(acquire::router(parts.clone()))
+        .merge(heartbeat::router(parts.clone()))
+        .merge(release::router(Arc::clone(&parts.seats)))
+        .merge(validate::router(Arc::clone(&parts.seats)))
+        .merge(discovery::router(keys))
 }
 
 async fn sweep(sweeper: Sweeper, every: Duration) {
@@ -51,6 +71,23 @@ async fn sweep(sweeper: Sweeper, every: Duration) {
         match sweeper.sweep().await {
             Ok(report) => tracing::debug!(?report, "swept"),
             Err(error) => tracing::warn!(%error, "a sweep failed; the next one goes on"),
+        }
+    }
+}
+
+async fn sign(rotation: KeyRotation, jobs: Database, root: Arc<dyn RootSigner>) {
+    // A leaf that signs for less than the interval is a test's: then the keys are looked at more often.
+    let mut timer = interval(rotation.schedule().signs_for.min(Duration::from_secs(SIGNING_INTERVAL)) / 2);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        if let Err(error) = rotation.rotate().await {
+            tracing::error!(%error, "the keys could not be rotated; it is tried again");
+        }
+        match signing::sign_changed(&jobs, &*root, SystemClock.now()).await {
+            Ok(0) => {}
+            Ok(licenses) => tracing::info!(licenses, "license documents signed"),
+            Err(error) => tracing::error!(%error, "license documents could not be signed; it is tried again"),
         }
     }
 }

@@ -9,7 +9,7 @@ use axum::{
     routing::post,
 };
 use platform::{
-    domain::{LicenseDocument, LicenseKey},
+    domain::{LicenseData, LicenseKey},
     seats::{Engine, Inspected},
     web::{ApiError, Fields, JsonObject},
 };
@@ -28,18 +28,13 @@ struct Answer<'a> {
     seats_total: u32,
 }
 
-#[derive(Serialize)]
-struct LicenseData<'a> {
-    document: LicenseDocument<'a>,
-}
-
 async fn validate(State(seats): State<Arc<Engine>>, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
     let mut fields = Fields::parse(&body, &["license_key"])?;
     let license_key = fields.required("license_key", LicenseKey::parse);
     let Some(license_key) = license_key else { return Err(fields.into_error()) };
     match seats.inspect(&license_key).await? {
         Inspected::Usable(license, occupancy) => Ok(Json(Answer {
-            license_data: LicenseData { document: LicenseDocument::of(&license) },
+            license_data: LicenseData::of(&license),
             status: license.status.as_str(),
             seats_used: occupancy.used,
             seats_total: occupancy.total,

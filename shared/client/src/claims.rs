@@ -1,5 +1,7 @@
 //! What is signed, read.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The license document: what was sold.
@@ -105,8 +107,8 @@ pub struct RevokedLeaf {
     pub revoked_at: u64,
 }
 
-/// A leaf's word that a seat is taken.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+/// A leaf's word that a seat is taken. Whoever knows its session id may release the seat, so that is not printed.
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 pub struct LeaseClaims {
     /// Whose license it is (`ten_…`).
     pub tenant_id: String,
@@ -127,6 +129,16 @@ pub struct LeaseClaims {
     pub nbf: u64,
     /// The first second in which it holds no longer.
     pub exp: u64,
+}
+
+impl fmt::Debug for LeaseClaims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaseClaims")
+            .field("license_id", &self.license_id)
+            .field("seat", &self.seat)
+            .field("exp", &self.exp)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A member that may be null, but must be there.

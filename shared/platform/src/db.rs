@@ -5,6 +5,7 @@
 //! transaction names, and none where it names none.
 
 mod bootstrap;
+mod licenses;
 mod migrate;
 mod tls;
 
@@ -16,7 +17,9 @@ use tokio::time::timeout;
 use tokio_postgres::{Config, Row, config::SslMode, types::ToSql};
 use uuid::Uuid;
 
-pub use bootstrap::{Issued, NewCustomer, bootstrap};
+pub(crate) use bootstrap::bootstrap;
+pub use bootstrap::{Issued, NewCustomer};
+pub(crate) use licenses::license;
 pub use migrate::{MIGRATIONS_HASH, migrate};
 
 use crate::{Secret, domain::TenantId};
@@ -82,6 +85,9 @@ pub enum Error {
     /// It took too long; what was asked may have been done or not.
     #[error("PostgreSQL did not answer in time")]
     Deadline,
+    /// A row holds what it cannot hold: a bug, or somebody's hand.
+    #[error("unexpected in the record: {0}")]
+    Record(String),
     /// The settings make no sense.
     #[error("database settings: {0}")]
     Settings(String),

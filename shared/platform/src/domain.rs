@@ -8,8 +8,8 @@ mod license;
 mod license_key;
 mod time;
 
-pub use document::LicenseDocument;
-pub use identity::{Email, Fault, HardwareId, Holder, IdempotencyKey, Nonce, SeatNumber, fingerprint};
+pub use document::{LicenseData, LicenseDocument, SignedDocument};
+pub use identity::{Email, Fault, HardwareHash, HardwareId, Holder, IdempotencyKey, Nonce, SeatNumber, fingerprint};
 pub use ids::{InvalidId, LicenseId, SessionId, SessionKey, TenantId, UserId};
 pub use license::{
     DEFAULT_SESSION_TTL, EndReason, License, LicenseStatus, Occupancy, Policy, Refusal, Role, SeatUnit, TenantStatus, Tier, UnknownWord,

@@ -4,6 +4,7 @@
 mod body;
 mod edge;
 mod metrics;
+mod parts;
 mod problem;
 mod serve;
 mod server;
@@ -13,6 +14,7 @@ mod telemetry;
 pub use body::{Fields, JsonObject};
 pub use edge::shell;
 pub use metrics::Metrics;
+pub use parts::{Parts, SeatSettings, SignedSeatSettings, SignedSeats};
 pub use problem::{ApiError, FieldFault};
-pub use serve::{FunctionSettings, block_on, run, serve};
+pub use serve::{block_on, run, serve};
 pub use settings::HttpSettings;

@@ -6,6 +6,7 @@ use platform::{
     Secret,
     db::{self, Database, DatabaseSettings, Issued, MIGRATIONS_HASH, NewCustomer, Role},
     domain::{Clock, DEFAULT_SESSION_TTL, Email, Policy, SeatUnit, SystemClock, Tier},
+    signing,
 };
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -62,6 +63,8 @@ impl TestDatabase {
             let mut client = db::connect_as_login(&settings(&renamed(url, &draft))).await.expect("it can be reached");
             db::migrate(&mut client).await.expect("the migrations run");
             drop(client);
+            let jobs = Database::new(&settings(&renamed(url, &draft)), Role::Jobs).expect("its settings make sense");
+            crate::keys::rotation(jobs).rotate().await.expect("a first leaf can be made");
             rename(&admin, &draft, &template).await;
         }
         let name = format!("coditect_test_{}", Uuid::new_v4().simple());
@@ -99,7 +102,7 @@ impl TestDatabase {
         db::connect_as_login(&self.settings).await.expect("the test database can be reached")
     }
 
-    /// Makes a tenant, an owner and a license.
+    /// Makes a tenant, an owner and a license, whose document is signed.
     ///
     /// # Panics
     /// If PostgreSQL refuses.
@@ -110,7 +113,8 @@ impl TestDatabase {
             owner: Email::parse("owner@test.example").expect("it is an address"),
             policy,
         };
-        db::bootstrap(&mut self.owner().await, &customer, SystemClock.now()).await.expect("a customer can be made")
+        let root = crate::keys::root();
+        signing::issue(&mut self.owner().await, &customer, &*root, SystemClock.now()).await.expect("a customer can be made")
     }
 }
 

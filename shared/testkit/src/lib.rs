@@ -2,6 +2,7 @@
 
 mod clock;
 mod database;
+pub mod keys;
 mod process;
 mod servers;
 

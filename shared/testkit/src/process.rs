@@ -8,6 +8,8 @@ use std::{
 
 use tokio::process::{Child, Command};
 
+use crate::keys;
+
 /// A port that nobody listens on now.
 ///
 /// # Panics
@@ -47,6 +49,7 @@ impl Process {
             .args(arguments)
             .env("DATABASE_URL", database_url)
             .env("REDIS_URL", redis_url)
+            .envs(keys::settings())
             .env("HOST", "127.0.0.1")
             .env("PORT", port.to_string())
             .env("METRICS_PORT", metrics_port.to_string())

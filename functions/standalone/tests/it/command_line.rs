@@ -17,8 +17,19 @@ async fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
 async fn help_lists_every_setting() {
     let output = run(&["serve", "--help"], &[("DATABASE_URL", "postgres://u:hidden@h/d")]).await;
     let text = String::from_utf8(output.stdout).unwrap();
-    for name in ["DATABASE_URL", "REDIS_URL", "HOST", "PORT", "METRICS_PORT", "REQUEST_TIMEOUT_MS", "DATABASE_POOL_SIZE", "SWEEP_INTERVAL"]
-    {
+    for name in [
+        "DATABASE_URL",
+        "REDIS_URL",
+        "HOST",
+        "PORT",
+        "METRICS_PORT",
+        "REQUEST_TIMEOUT_MS",
+        "DATABASE_POOL_SIZE",
+        "SWEEP_INTERVAL",
+        "SEALING_KEY",
+        "ROOT_KEY_FILE",
+        "LEAF_SIGNS_FOR",
+    ] {
         assert!(text.contains(name), "{name}");
     }
     assert!(!text.contains("hidden"));
@@ -38,7 +49,8 @@ async fn every_missing_setting_is_named_at_once() {
 #[tokio::test]
 async fn bootstrap_makes_a_customer_and_shows_the_key_once() {
     let database = TestDatabase::new().await;
-    let settings = [("DATABASE_URL", database.url())];
+    let root = testkit::keys::root_file().display().to_string();
+    let settings = [("DATABASE_URL", database.url()), ("ROOT_KEY_FILE", root.as_str())];
     let output = run(&["migrate"], &settings).await;
     assert!(String::from_utf8(output.stdout).unwrap().contains("up to date"));
     let arguments = ["bootstrap", "--tenant", "Acme", "--owner-email", "owner@acme.example", "--seats", "3", "--json"];

@@ -9,3 +9,4 @@ mod faults;
 mod footprint;
 mod operations;
 mod shell;
+mod signing;

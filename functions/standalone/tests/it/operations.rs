@@ -117,6 +117,7 @@ async fn no_secret_leaves_in_a_log_line() {
         .arg("serve")
         .envs([("DATABASE_URL", database.url()), ("REDIS_URL", redis.redis_url.expose()), ("HOST", "127.0.0.1")])
         .envs([("PORT", &port), ("METRICS_PORT", &metrics_port)])
+        .envs(testkit::keys::settings())
         .env("LOG_LEVEL", "debug,tokio_postgres=info,hyper=info")
         .stdout(std::process::Stdio::piped())
         .kill_on_drop(true)
@@ -149,7 +150,11 @@ async fn no_secret_leaves_in_a_log_line() {
         assert!(line["severity"].is_string() && line["time"].is_string() && line["message"].is_string(), "{line}");
     }
     let password = database.url().split(['/', '@']).nth(2).unwrap().to_owned();
-    for secret in [&customer.key.reveal()[5..], &session[30..], "secret-device", "secret@test", password.as_str()] {
+    let pem = std::fs::read_to_string(testkit::keys::root_file()).unwrap();
+    let sealed = database.owner().await.query_one("SELECT encode(sealed_private, 'hex') FROM signing_keys", &[]).await.unwrap();
+    let (root, sealed) = (pem.lines().nth(20).unwrap(), sealed.get::<_, String>(0));
+    let keys = [testkit::keys::SEALING_KEY, root, &sealed[..40]];
+    for secret in [&customer.key.reveal()[5..], &session[30..], "secret-device", "secret@test", password.as_str()].into_iter().chain(keys) {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
 }

@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 
 use super::Error;
-use crate::domain::{Email, LicenseId, LicenseKey, Policy, TenantId, Tier, Timestamp, UserId};
+use crate::domain::{Email, License, LicenseId, LicenseKey, LicenseStatus, Policy, TenantId, TenantStatus, Tier, Timestamp, UserId};
 
 /// A customer to be.
 #[derive(Clone, Debug)]
@@ -31,6 +31,30 @@ pub struct Issued {
     pub key: LicenseKey,
 }
 
+impl Issued {
+    /// Ids and a key for a customer to be.
+    pub(crate) fn new() -> Self {
+        Self { tenant: TenantId::random(), owner: UserId::random(), license: LicenseId::random(), key: LicenseKey::generate() }
+    }
+}
+
+impl NewCustomer {
+    /// The license as it will be.
+    pub(crate) fn license(&self, issued: &Issued) -> License {
+        License {
+            id: issued.license,
+            tenant: issued.tenant,
+            version: 1,
+            key_last_four: issued.key.last_four(),
+            tier: self.tier,
+            status: LicenseStatus::Active,
+            tenant_status: TenantStatus::Active,
+            policy: self.policy.clone(),
+            document: None,
+        }
+    }
+}
+
 const TENANT: &str = "-- bootstrap::tenant
 INSERT INTO tenants (id, name, tier, seat_limit, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)";
 
@@ -39,18 +63,24 @@ INSERT INTO users (id, tenant_id, email, role, created_at, updated_at) VALUES ($
 
 const LICENSE: &str = "-- bootstrap::license
 INSERT INTO licenses (id, tenant_id, key_hash, key_last_four, tier, seats_total, overage, session_ttl_seconds, seat_unit,
-                      starts_at, expires_at, features, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)";
+                      starts_at, expires_at, features, created_at, updated_at, signed_document, signed_version, signed_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, 1, $15)";
 
 const AUDIT: &str = "-- bootstrap::audit
 INSERT INTO audit_events (tenant_id, at, actor, action, license_id) VALUES ($1, $2, 'bootstrap', 'license.issued', $3)";
 
-/// Makes a customer, as the login that owns the tables.
+/// Makes a customer, as the login that owns the tables. `document` is the license's, signed by the root of the id `signed_by`.
 ///
 /// # Errors
 /// [`Error::Query`] if PostgreSQL refuses, for one because a number is out of its range; nothing is then made.
-pub async fn bootstrap(client: &mut Client, customer: &NewCustomer, now: Timestamp) -> Result<Issued, Error> {
-    let issued = Issued { tenant: TenantId::random(), owner: UserId::random(), license: LicenseId::random(), key: LicenseKey::generate() };
+pub(crate) async fn bootstrap(
+    client: &mut Client,
+    customer: &NewCustomer,
+    issued: &Issued,
+    document: &str,
+    signed_by: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
     let (tenant, license) = (issued.tenant.as_uuid(), issued.license.as_uuid());
     let policy = &customer.policy;
     let number = |value: u32| i32::try_from(value).map_err(|_| Error::Settings(format!("{value} is too large")));
@@ -78,10 +108,12 @@ pub async fn bootstrap(client: &mut Client, customer: &NewCustomer, now: Timesta
                 &policy.expires_at,
                 &policy.features,
                 &now,
+                &document,
+                &signed_by,
             ],
         )
         .await?;
     transaction.execute(AUDIT, &[&tenant, &now, &license]).await?;
     transaction.commit().await?;
-    Ok(issued)
+    Ok(())
 }

@@ -1,6 +1,8 @@
-//! The license document: what a client may know of its license, in the form that will be signed.
+//! The license document: what a client may know of its license, and as the root has signed it.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{License, LicenseId, SeatUnit, TenantId, Tier, Timestamp, rfc3339_millis_option};
 
@@ -20,12 +22,14 @@ pub struct LicenseDocument<'a> {
     starts_at: Option<Timestamp>,
     #[serde(with = "rfc3339_millis_option")]
     expires_at: Option<Timestamp>,
+    #[serde(with = "rfc3339_millis_option")]
+    issued_at: Option<Timestamp>,
 }
 
 impl<'a> LicenseDocument<'a> {
-    /// The document of a license as it is now.
+    /// The document of a license as it is now; `issued_at` is when it is signed.
     #[must_use]
-    pub fn of(license: &'a License) -> Self {
+    pub fn of(license: &'a License, issued_at: Option<Timestamp>) -> Self {
         let policy = &license.policy;
         Self {
             license_id: license.id,
@@ -39,6 +43,72 @@ impl<'a> LicenseDocument<'a> {
             session_ttl_seconds: policy.session_ttl.as_secs(),
             starts_at: policy.starts_at,
             expires_at: policy.expires_at,
+            issued_at,
+        }
+    }
+}
+
+/// A document and its signature, as our own record has them: the text in the one is what the other signs.
+#[derive(Clone, Debug)]
+pub struct SignedDocument {
+    claims: Box<RawValue>,
+    signature: String,
+}
+
+impl SignedDocument {
+    /// Reads the claims out of a compact JWS (RFC 7515) that is known to be good. None if it is none.
+    #[must_use]
+    pub fn read(jws: String) -> Option<Self> {
+        let claims = BASE64URL.decode(jws.split('.').nth(1)?).ok()?;
+        let claims = RawValue::from_string(String::from_utf8(claims).ok()?).ok()?;
+        Some(Self { claims, signature: jws })
+    }
+}
+
+impl PartialEq for SignedDocument {
+    fn eq(&self, other: &Self) -> bool {
+        self.signature == other.signature
+    }
+}
+
+impl Eq for SignedDocument {}
+
+/// What a client is given of its license.
+#[derive(Debug, Serialize)]
+pub struct LicenseData<'a> {
+    document: Document<'a>,
+    /// The JWS whose claims the document is. None for a license that was never signed.
+    signature: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Document<'a> {
+    Signed(&'a RawValue),
+    Unsigned(LicenseDocument<'a>),
+}
+
+impl<'a> LicenseData<'a> {
+    /// What there is of this license.
+    #[must_use]
+    pub fn of(license: &'a License) -> Self {
+        match &license.document {
+            Some(signed) => Self { document: Document::Signed(&signed.claims), signature: Some(&signed.signature) },
+            None => Self { document: Document::Unsigned(LicenseDocument::of(license, None)), signature: None },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signed_document_shows_the_very_claims_that_are_signed() {
+        let signed = SignedDocument::read("x.eyJhIjogMX0.y".to_owned()).unwrap();
+        assert_eq!(signed.claims.get(), r#"{"a": 1}"#);
+        for no_jws in ["", "x", "x.!.y", "x.eyJh.y"] {
+            assert!(SignedDocument::read(no_jws.to_owned()).is_none(), "{no_jws}");
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use aws_lc_rs::{digest, rand};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use serde::{Serialize, Serializer};
 
 /// Why a text is not what was wanted. Says what is wanted, and never repeats the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -31,6 +33,46 @@ impl HardwareId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What stands for it in a lease.
+    #[must_use]
+    pub fn hash(&self) -> HardwareHash {
+        HardwareHash::of(&self.0)
+    }
+}
+
+/// The SHA-256 of a hardware id; base64url without padding on the wire.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HardwareHash([u8; 32]);
+
+impl HardwareHash {
+    /// The hash of a hardware id as it is recorded.
+    #[must_use]
+    pub fn of(hardware_id: &str) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, hardware_id.as_bytes()).as_ref());
+        Self(hash)
+    }
+
+    /// As it is stored.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// As it is stored.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl Serialize for HardwareHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = [0; 43];
+        let length = BASE64URL.encode_slice(self.0, &mut text).map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(std::str::from_utf8(&text[..length]).map_err(serde::ser::Error::custom)?)
     }
 }
 

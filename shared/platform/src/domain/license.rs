@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-use super::{LicenseId, TenantId, Timestamp};
+use super::{LicenseId, SignedDocument, TenantId, Timestamp};
 
 /// How long a session lives without a heartbeat, unless its license says otherwise.
 pub const DEFAULT_SESSION_TTL: Duration = Duration::from_secs(360);
@@ -189,6 +189,8 @@ pub struct License {
     pub tenant_status: TenantStatus,
     /// What it allows.
     pub policy: Policy,
+    /// Its document as the root has signed it, if it has.
+    pub document: Option<SignedDocument>,
 }
 
 impl License {
@@ -294,6 +296,7 @@ mod tests {
                 expires_at: None,
                 features: Vec::new(),
             },
+            document: None,
         }
     }
 

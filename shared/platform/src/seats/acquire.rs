@@ -9,14 +9,15 @@ use super::{
     scripts::{Place, Taken},
 };
 use crate::domain::{
-    Email, HardwareId, Holder, IdempotencyKey, License, LicenseKey, Occupancy, Refusal, SeatNumber, SeatUnit, SessionId, SessionKey,
-    Timestamp, fingerprint,
+    Email, HardwareHash, HardwareId, Holder, IdempotencyKey, License, LicenseKey, Occupancy, Refusal, SeatNumber, SeatUnit, SessionId,
+    SessionKey, Timestamp, fingerprint,
 };
 
 /// Who asks for a seat.
 #[derive(Clone, Debug)]
 pub struct Applicant {
     pub(super) hardware_id: HardwareId,
+    pub(super) hardware: HardwareHash,
     pub(super) user_email: Email,
     pub(super) idempotency_key: Option<IdempotencyKey>,
     pub(super) request_hash: [u8; 16],
@@ -29,8 +30,8 @@ impl Applicant {
     #[must_use]
     pub fn new(hardware_id: HardwareId, user_email: Email, idempotency_key: Option<IdempotencyKey>, body: &[u8]) -> Self {
         let request_hash = if idempotency_key.is_some() { fingerprint(&[body]) } else { [0; 16] };
-        let holder = Holder::device(&hardware_id);
-        Self { hardware_id, user_email, idempotency_key, request_hash, holder }
+        let (holder, hardware) = (Holder::device(&hardware_id), hardware_id.hash());
+        Self { hardware_id, hardware, user_email, idempotency_key, request_hash, holder }
     }
 
     pub(super) fn idempotency_digest(&self) -> Option<[u8; 16]> {
@@ -53,6 +54,10 @@ pub struct Seat {
     pub session: SessionId,
     /// Its number, 1…N.
     pub number: SeatNumber,
+    /// The device that has it.
+    pub hardware: HardwareHash,
+    /// When it was given, by the clock that rules expiry.
+    pub at: Timestamp,
     /// When it is lost if no heartbeat comes.
     pub expires_at: Timestamp,
     /// Seconds after which to send the next heartbeat.
@@ -119,8 +124,10 @@ impl Engine {
             applicant.sit_as(license.policy.seat_unit);
             let idempotency = applicant.idempotency_digest();
             let idempotency = idempotency.as_ref().map_or(&[][..], |key| &key[..]);
-            let taken =
-                self.scripts.acquire(&license, SessionKey::random(), &applicant.holder, idempotency, &applicant.request_hash).await?;
+            let taken = self
+                .scripts
+                .acquire(&license, SessionKey::random(), &applicant.holder, &applicant.hardware, idempotency, &applicant.request_hash)
+                .await?;
             let outcome = match taken {
                 Reply::Cold => {
                     self.rebuild(&license, Why::Cold).await?;
@@ -154,12 +161,12 @@ impl Engine {
         match self.record(&license, place, applicant).await {
             Ok(true) => {
                 self.counters.granted.inc();
-                Ok(Some(Acquired::Granted(seat(license, &place))))
+                Ok(Some(Acquired::Granted(seat(license, &place, applicant))))
             }
             Ok(false) => {
                 // Another request of the same holder may have recorded this very session for us.
                 if self.is_alive(&license, place.session).await? {
-                    return Ok(Some(Acquired::Granted(seat(license, &place))));
+                    return Ok(Some(Acquired::Granted(seat(license, &place, applicant))));
                 }
                 self.give_back(&license, place.session).await;
                 self.rebuild(&license, Why::Drift).await?;
@@ -181,7 +188,7 @@ impl Engine {
     /// Redis says that this holder sits: that counts only if PostgreSQL has it too. None: choose again.
     async fn confirm_held(&self, license: Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
         match records::hold(&self.database, &license, &place).await? {
-            Some(record) if record.ended.is_none() => Ok(Some(Acquired::Held(seat(license, &place)))),
+            Some(record) if record.ended.is_none() => Ok(Some(Acquired::Held(seat(license, &place, applicant)))),
             // A release that was cut in half has left it in Redis.
             Some(_) => {
                 self.give_back(&license, place.session).await;
@@ -189,7 +196,7 @@ impl Engine {
             }
             // A grant is half done: by a request that is still at it, or by one that died. Either way it can be finished.
             None if self.record(&license, place, applicant).await? || self.is_alive(&license, place.session).await? => {
-                Ok(Some(Acquired::Held(seat(license, &place))))
+                Ok(Some(Acquired::Held(seat(license, &place, applicant))))
             }
             None => {
                 self.give_back(&license, place.session).await;
@@ -221,10 +228,12 @@ impl Engine {
     }
 }
 
-fn seat(license: Arc<License>, place: &Place) -> Seat {
+fn seat(license: Arc<License>, place: &Place, applicant: &Applicant) -> Seat {
     Seat {
         session: SessionId { license: license.id, key: place.session },
         number: place.seat,
+        hardware: applicant.hardware,
+        at: place.now,
         expires_at: place.expires_at,
         heartbeat_after: beat_after(place.now, place.expires_at),
         occupancy: license.policy.occupancy(place.used),

@@ -11,11 +11,17 @@ use super::{
     records,
     scripts::{Beat, Scripts},
 };
-use crate::domain::{EndReason, License, LicenseId, Refusal, SessionId, Timestamp};
+use crate::domain::{EndReason, HardwareHash, License, LicenseId, Refusal, SeatNumber, SessionId, TenantId, Timestamp};
 
 /// A session renewed.
 #[derive(Clone, Copy, Debug)]
 pub struct Renewal {
+    /// Whose license it is.
+    pub tenant: TenantId,
+    /// The seat it has.
+    pub seat: SeatNumber,
+    /// The device that has it.
+    pub hardware: HardwareHash,
     /// When the heartbeat was taken, by the clock that rules expiry.
     pub at: Timestamp,
     /// When the session is lost if no further one comes.
@@ -78,11 +84,14 @@ impl Engine {
         let lane = self.scripts.is_cluster().then_some(session.license);
         for _ in 0..TRIES {
             match self.beats.ask(lane, session).await? {
-                Reply::Done(Beat::Renewed { now, expires_at, used, seats, policy_is_old }) => {
+                Reply::Done(Beat::Renewed { now, expires_at, tenant, seat, hardware, used, seats, policy_is_old }) => {
                     if policy_is_old {
                         self.recheck(session.license).await;
                     }
                     return Ok(Heartbeat::Renewed(Renewal {
+                        tenant,
+                        seat,
+                        hardware,
                         at: now,
                         expires_at,
                         heartbeat_after: beat_after(now, expires_at),

@@ -6,12 +6,10 @@ use std::{
     time::Duration,
 };
 
-use tokio_postgres::Row;
-
 use super::Error;
 use crate::{
-    db::Database,
-    domain::{Clock, License, LicenseId, LicenseKeyHash, Policy, TenantId, Timestamp},
+    db::{Database, license},
+    domain::{Clock, License, LicenseId, LicenseKeyHash, Timestamp},
 };
 
 /// How old an entry may be. A change whose telling to Redis failed takes hold after this at the latest.
@@ -21,11 +19,11 @@ const CAPACITY: usize = 10_000;
 
 pub(super) const BY_KEY: &str = "-- licenses::by_key
 SELECT id, tenant_id, version, key_last_four, tier, status, tenant_status, seats_total, overage, session_ttl_seconds,
-       seat_unit, starts_at, expires_at, features FROM license_by_key($1)";
+       seat_unit, starts_at, expires_at, features, signed_document FROM license_by_key($1)";
 
 pub(super) const BY_ID: &str = "-- licenses::by_id
 SELECT id, tenant_id, version, key_last_four, tier, status, tenant_status, seats_total, overage, session_ttl_seconds,
-       seat_unit, starts_at, expires_at, features FROM license_by_id($1)";
+       seat_unit, starts_at, expires_at, features, signed_document FROM license_by_id($1)";
 
 #[derive(Debug)]
 struct Entry {
@@ -115,32 +113,4 @@ fn fresh(shelf: &Shelf, id: LicenseId, now: Timestamp) -> Option<Arc<License>> {
 
 fn is_fresh(entry: &Entry, now: Timestamp) -> bool {
     (now - entry.read_at).to_std().is_ok_and(|age| age < MAX_AGE)
-}
-
-fn license(row: &Row) -> Result<License, Error> {
-    fn word<T: std::str::FromStr>(row: &Row, column: &str) -> Result<T, Error> {
-        let text: &str = row.try_get(column)?;
-        text.parse().map_err(|_| Error::Unexpected(format!("{column} is {text}")))
-    }
-    fn count(row: &Row, column: &str) -> Result<u32, Error> {
-        u32::try_from(row.try_get::<_, i32>(column)?).map_err(|error| Error::Unexpected(format!("{column}: {error}")))
-    }
-    Ok(License {
-        id: LicenseId::from_uuid(row.try_get("id")?),
-        tenant: TenantId::from_uuid(row.try_get("tenant_id")?),
-        version: row.try_get("version")?,
-        key_last_four: row.try_get("key_last_four")?,
-        tier: word(row, "tier")?,
-        status: word(row, "status")?,
-        tenant_status: word(row, "tenant_status")?,
-        policy: Policy {
-            seats_total: count(row, "seats_total")?,
-            overage: count(row, "overage")?,
-            session_ttl: Duration::from_secs(u64::from(count(row, "session_ttl_seconds")?)),
-            seat_unit: word(row, "seat_unit")?,
-            starts_at: row.try_get("starts_at")?,
-            expires_at: row.try_get("expires_at")?,
-            features: row.try_get("features")?,
-        },
-    })
 }

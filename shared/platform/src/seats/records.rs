@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Applicant, Error, batcher::Work, scripts::Place};
 use crate::{
     db::Database,
-    domain::{Clock, EndReason, License, SessionId, SessionKey, TenantId, Timestamp},
+    domain::{Clock, EndReason, HardwareHash, License, SessionId, SessionKey, TenantId, Timestamp},
 };
 
 /// Most rows written by one statement: bounds how long the others of its batch wait.
@@ -30,6 +30,7 @@ pub(super) struct LiveSession {
     pub(super) expires_at: Timestamp,
     pub(super) seat: i32,
     pub(super) holder: Vec<u8>,
+    pub(super) hardware: HardwareHash,
     pub(super) idempotency_key: Option<Vec<u8>>,
     pub(super) request_hash: Option<Vec<u8>>,
 }
@@ -267,7 +268,7 @@ pub(super) async fn expire(
 }
 
 pub(super) const LIVE: &str = "-- seats::live
-SELECT id, expires_at, seat, holder, idempotency_key, request_hash FROM sessions
+SELECT id, expires_at, seat, holder, idempotency_key, request_hash, hardware_id FROM sessions
 WHERE license_id = $1 AND ended_at IS NULL AND expires_at > $2";
 
 /// The sessions of a license that have not ended and whose record falls due after `since`.
@@ -284,6 +285,7 @@ fn live_session(row: &Row) -> Result<LiveSession, Error> {
         holder: row.try_get(3)?,
         idempotency_key: row.try_get(4)?,
         request_hash: row.try_get(5)?,
+        hardware: HardwareHash::of(row.try_get(6)?),
     })
 }
 

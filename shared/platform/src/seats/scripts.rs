@@ -3,9 +3,12 @@
 use std::{mem, sync::Arc};
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, cmd};
+use uuid::Uuid;
 
 use super::{Error, RedisLink, records::LiveSession};
-use crate::domain::{Clock, Holder, License, LicenseId, Refusal, SeatNumber, SessionId, SessionKey, Timestamp, from_millis};
+use crate::domain::{
+    Clock, HardwareHash, Holder, License, LicenseId, Refusal, SeatNumber, SessionId, SessionKey, TenantId, Timestamp, from_millis,
+};
 
 /// What a script that needs a warm license answers.
 #[derive(Debug)]
@@ -44,6 +47,9 @@ pub(super) enum Beat {
     Renewed {
         now: Timestamp,
         expires_at: Timestamp,
+        tenant: TenantId,
+        seat: SeatNumber,
+        hardware: HardwareHash,
         used: u32,
         seats: u32,
         policy_is_old: bool,
@@ -143,12 +149,13 @@ impl Scripts {
         license: &License,
         session: SessionKey,
         holder: &Holder,
+        hardware: &HardwareHash,
         idempotency: &[u8],
         request_hash: &[u8; 16],
     ) -> Result<Reply<Taken>, Error> {
         let mut call = self.call(&self.acquire, license.id);
         policy(&mut call, license);
-        call.arg(session.as_bytes()).arg(holder.as_bytes()).arg(idempotency).arg(&request_hash[..]);
+        call.arg(session.as_bytes()).arg(holder.as_bytes()).arg(hardware.as_bytes()).arg(idempotency).arg(&request_hash[..]);
         let mut answer = self.run(&self.acquire, &call).await?;
         Ok(Reply::Done(match answer.word()?.as_str() {
             "cold" => return Ok(Reply::Cold),
@@ -190,14 +197,18 @@ impl Scripts {
                 why => {
                     let refusal = if why.is_empty() { None } else { Some(refusal(why)?) };
                     let (used, seats, mut policy_is_old) = (found.count()?, found.count()?, found.count()? == 1);
+                    let tenant = TenantId::from_uuid(Uuid::from_bytes(found.array()?));
                     for _ in license {
-                        beats.push(Reply::Done(match (found.number()?, refusal) {
+                        let (expires, record) = (found.number()?, found.bytes()?);
+                        beats.push(Reply::Done(match (expires, refusal) {
                             (0, _) => Beat::Missing { now },
                             (expires, Some(why)) => Beat::Refused { expires_at: from_millis(expires), why },
                             (expires, None) => {
                                 let expires_at = from_millis(expires);
-                                // One of them checks it for all.
-                                Beat::Renewed { now, expires_at, used, seats, policy_is_old: mem::take(&mut policy_is_old) }
+                                let (seat, hardware) = seated(&record)?;
+                                // One of them checks the policy for all.
+                                let policy_is_old = mem::take(&mut policy_is_old);
+                                Beat::Renewed { now, expires_at, tenant, seat, hardware, used, seats, policy_is_old }
                             }
                         }));
                     }
@@ -266,6 +277,7 @@ impl Scripts {
                 .arg(session.expires_at.timestamp_millis())
                 .arg(session.seat)
                 .arg(&session.holder[..])
+                .arg(session.hardware.as_bytes())
                 .arg(session.idempotency_key.as_deref().unwrap_or_default())
                 .arg(session.request_hash.as_deref().unwrap_or_default());
         }
@@ -366,6 +378,14 @@ fn policy(call: &mut Cmd, license: &License) {
         Some(ends) => call.arg(ends.timestamp_millis()),
         None => call.arg(""),
     };
+    call.arg(license.tenant.as_uuid().as_bytes());
+}
+
+/// Which seat, and on which device, by the record of a session as the prelude has it.
+fn seated(record: &[u8]) -> Result<(SeatNumber, HardwareHash), Error> {
+    let seat = record.get(8..12).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes).and_then(SeatNumber::new);
+    let hardware = record.get(28..60).and_then(|bytes| bytes.try_into().ok()).map(HardwareHash::from_bytes);
+    seat.zip(hardware).ok_or_else(|| Error::Unexpected("the record of a session in Redis".to_owned()))
 }
 
 /// A script's answer, read from front to back.
@@ -394,6 +414,10 @@ impl Answer {
         }
     }
 
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        self.bytes()?.try_into().map_err(|_| Error::Unexpected(format!("{N} bytes were expected")))
+    }
+
     fn word(&mut self) -> Result<String, Error> {
         String::from_utf8(self.bytes()?).map_err(|error| Error::Unexpected(error.to_string()))
     }
@@ -414,7 +438,7 @@ impl Answer {
     }
 
     fn place(&mut self) -> Result<Place, Error> {
-        let session: [u8; 16] = self.bytes()?.try_into().map_err(|_| Error::Unexpected("a session key of another length".to_owned()))?;
+        let session = self.array()?;
         let seat = SeatNumber::new(self.count()?).ok_or_else(|| Error::Unexpected("seat 0".to_owned()))?;
         let (now, expires_at) = (self.time()?, self.time()?);
         Ok(Place { session: SessionKey::from_bytes(session), seat, now, expires_at, used: self.count()? })

@@ -142,7 +142,7 @@ mod tests {
             .route("/thing", post(async || "done"))
             .route("/slow", get(async || std::future::pending::<()>().await))
             .route("/broken", get(panics));
-        let metrics = Arc::new(Metrics::new(|_| {}));
+        let metrics = Arc::new(Metrics::new(prometheus_client::registry::Registry::default()));
         let app = shell(routes, metrics, Duration::from_millis(30), async || vec!["redis"]);
         let mut request = Request::builder().method(method).uri(path);
         if let Some(id) = id {

@@ -33,10 +33,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics of HTTP, and those that `register` adds.
+    /// Metrics of HTTP, besides those that are registered already.
     #[must_use]
-    pub fn new(register: impl FnOnce(&mut Registry)) -> Self {
-        let mut registry = Registry::default();
+    pub fn new(mut registry: Registry) -> Self {
         let requests = Family::default();
         let durations = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
         registry.register("coditect_http_requests", "Requests by route, method and status", requests.clone());
@@ -46,7 +45,6 @@ impl Metrics {
             Unit::Seconds,
             durations.clone(),
         );
-        register(&mut registry);
         Self { registry, requests, durations }
     }
 

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     db,
     domain::{EndReason, Refusal, Timestamp, rfc3339},
-    seats,
+    seats, signing,
 };
 
 type Cause = Box<dyn Error + Send + Sync>;
@@ -234,20 +234,34 @@ impl From<seats::Error> for ApiError {
     fn from(error: seats::Error) -> Self {
         let is_ours = match &error {
             seats::Error::Unexpected(_) => true,
-            seats::Error::Database(database) => match &**database {
-                db::Error::Settings(_) => true,
-                db::Error::Query(query) => is_our_fault(query),
-                db::Error::Pool(_) | db::Error::Deadline => false,
-            },
+            seats::Error::Database(database) => is_our_fault(database),
             seats::Error::Redis(_) | seats::Error::Unsettled(_) => false,
         };
         if is_ours { Self::Internal(error.into()) } else { Self::Unavailable(error.into()) }
     }
 }
 
+impl From<signing::Error> for ApiError {
+    fn from(error: signing::Error) -> Self {
+        let is_ours = match &error {
+            signing::Error::Database(database) => is_our_fault(database),
+            signing::Error::Root(signing::RootError::Unavailable(_)) | signing::Error::NoLeaf => false,
+            signing::Error::Root(signing::RootError::Refused(_))
+            | signing::Error::Unseal(_)
+            | signing::Error::Claims(_)
+            | signing::Error::Crypto(_) => true,
+        };
+        if is_ours { Self::Internal(error.into()) } else { Self::Unavailable(error.into()) }
+    }
+}
+
 /// Whether PostgreSQL was asked something wrong, rather than being down, shut down, overloaded or locked.
-fn is_our_fault(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| matches!(code.code().get(..2), Some("22" | "23" | "42" | "0A")))
+fn is_our_fault(error: &db::Error) -> bool {
+    match error {
+        db::Error::Settings(_) | db::Error::Record(_) => true,
+        db::Error::Query(query) => query.code().is_some_and(|code| matches!(code.code().get(..2), Some("22" | "23" | "42" | "0A"))),
+        db::Error::Pool(_) | db::Error::Deadline => false,
+    }
 }
 
 #[cfg(test)]

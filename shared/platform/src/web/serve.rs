@@ -4,60 +4,47 @@ use std::{process::ExitCode, sync::Arc};
 
 use axum::Router;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use prometheus_client::registry::Registry;
 
-use super::{HttpSettings, Metrics, server, telemetry};
-use crate::{
-    db::{Database, DatabaseSettings, Role},
-    domain::SystemClock,
-    seats::{Engine, RedisLink, RedisSettings},
-};
-
-/// What every function on the seats needs to know.
-#[derive(Args, Clone, Debug)]
-pub struct FunctionSettings {
-    /// The HTTP server.
-    #[command(flatten)]
-    pub http: HttpSettings,
-    /// PostgreSQL.
-    #[command(flatten)]
-    pub database: DatabaseSettings,
-    /// Redis.
-    #[command(flatten)]
-    pub redis: RedisSettings,
-}
+use super::{HttpSettings, Metrics, Parts, server, telemetry};
 
 #[derive(Parser)]
 #[command(version)]
-struct CommandLine {
+struct CommandLine<S: Args> {
     #[command(flatten)]
-    settings: FunctionSettings,
+    http: HttpSettings,
+    #[command(flatten)]
+    parts: S,
 }
 
 /// Serves one function until SIGTERM, with its settings from the environment. The exit code is 0 after a graceful end.
-pub fn serve(name: &'static str, router: fn(Arc<Engine>) -> Router) -> ExitCode {
-    let matches = CommandLine::command().name(name).get_matches();
-    match CommandLine::from_arg_matches(&matches) {
-        Ok(line) => run(name, line.settings, router),
+pub fn serve<P: Parts>(name: &'static str, router: fn(P) -> Router) -> ExitCode {
+    let matches = CommandLine::<P::Settings>::command().name(name).get_matches();
+    match CommandLine::<P::Settings>::from_arg_matches(&matches) {
+        Ok(line) => run(name, line.http, line.parts, router),
         Err(error) => error.exit(),
     }
 }
 
 /// The same with settings that are there already; `router` is called inside the runtime.
-pub fn run(name: &'static str, settings: FunctionSettings, router: impl FnOnce(Arc<Engine>) -> Router + Send + 'static) -> ExitCode {
+pub fn run<P: Parts>(
+    name: &'static str,
+    http: HttpSettings,
+    settings: P::Settings,
+    router: impl FnOnce(P) -> Router + Send + 'static,
+) -> ExitCode {
     telemetry::init();
     let outcome = block_on(async move {
-        let redis = RedisLink::new(&settings.redis)?;
-        let database = Database::new(&settings.database, Role::Functions)?;
-        let engine = Arc::new(Engine::new(redis, database, Arc::new(SystemClock)));
-        let metrics = Arc::new(Metrics::new(|registry| engine.register(registry)));
+        let mut registry = Registry::default();
+        let parts = P::open(&settings, &mut registry)?;
         let ready = {
-            let engine = Arc::clone(&engine);
+            let parts = parts.clone();
             move || {
-                let engine = Arc::clone(&engine);
-                async move { engine.unreachable().await }
+                let parts = parts.clone();
+                async move { parts.unreachable().await }
             }
         };
-        server::run(router(engine), &settings.http, metrics, ready).await?;
+        server::run(router(parts), &http, Arc::new(Metrics::new(registry)), ready).await?;
         Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     });
     match outcome {

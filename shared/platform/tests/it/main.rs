@@ -7,5 +7,6 @@ mod engine;
 mod model;
 mod plans;
 mod rig;
+mod rotation;
 mod scale;
 mod tenancy;

@@ -1,16 +1,16 @@
 -- Takes the lowest free seat of a license for a holder, or finds the one that the holder has.
--- ARGV: 2 version, 3 seats, 4 overage, 5 ttl (ms), 6 standing, 7 ends, 8 new session key, 9 holder,
---       10 idempotency key ('' or 16 bytes), 11 request hash (16 bytes)
+-- ARGV: 2 version, 3 seats, 4 overage, 5 ttl (ms), 6 standing, 7 ends, 8 tenant, 9 new session key, 10 holder,
+--       11 hardware's hash, 12 idempotency key ('' or 16 bytes), 13 request hash (16 bytes)
 -- Returns {'cold'|'stale'}, {'granted'|'held', session key, seat, now, expires, used},
 --         {'full', now, used, earliest expiry}, {'replayed', answer}, {'in_flight'} or {'reused'}.
 -- Atomic because the choice of a number and its taking must be one step: two containers would choose the same.
 local version, seats, overage, ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local session, holder, idempotency = ARGV[8], ARGV[9], ARGV[10]
+local session, holder, idempotency = ARGV[9], ARGV[10], ARGV[12]
 
 local known = call('HMGET', POLICY, 'warm', 'version')
 if not known[1] then return { 'cold' } end
 if tonumber(known[2]) > version then return { 'stale' } end
-if tonumber(known[2]) < version then write_policy(version, seats, overage, ttl, ARGV[6], ARGV[7]) end
+if tonumber(known[2]) < version then write_policy(version, seats, overage, ttl, ARGV[6], ARGV[7], ARGV[8]) end
 
 local function live(candidate)
     return expiry(candidate) > now
@@ -33,7 +33,7 @@ end
 if idempotency ~= '' then
     local replay = call('HGET', REPLAYS, idempotency)
     if replay and live(string.sub(replay, 17, 32)) then
-        if string.sub(replay, 1, 16) ~= ARGV[11] then return { 'reused' } end
+        if string.sub(replay, 1, 16) ~= ARGV[13] then return { 'reused' } end
         if #replay > 40 then return { 'replayed', string.sub(replay, 41) } end
         -- No function works on one request for ten seconds: after that it has died, and the seat is the holder's again.
         if struct.unpack('>I8', replay, 33) + 10000 > now then return { 'in_flight' } end
@@ -63,9 +63,9 @@ if in_use >= limit or seat > limit then
     return { 'full', now, in_use, earliest() }
 end
 
-sit(session, seat, holder, idempotency, now + ttl)
+sit(session, seat, holder, ARGV[11], idempotency, now + ttl)
 if idempotency ~= '' then
-    call('HSET', REPLAYS, idempotency, ARGV[11] .. session .. struct.pack('>I8', now))
+    call('HSET', REPLAYS, idempotency, ARGV[13] .. session .. struct.pack('>I8', now))
 end
 in_use = in_use + 1
 count(':acquired')

@@ -1,8 +1,10 @@
 -- What every script of a license shares; put in front of each when it is loaded.
 -- KEYS, in this order for every script, all on the license's hash slot:
---   1 policy   hash    version, seats, overage, ttl (ms), standing ('' or why not), ends (ms or ''), checked (ms), warm (ms)
+--   1 policy   hash    version, seats, overage, ttl (ms), standing ('' or why not), ends (ms or ''), tenant (16 bytes), checked (ms),
+--                      warm (ms)
 --   2 expiry   zset    session key -> expires at (ms), or an earlier moment: an index that a heartbeat does not touch
---   3 sessions hash    session key -> expires at (8 bytes, ms), seat (4), holder (16), idempotency key (0 or 16)
+--   3 sessions hash    session key -> expires at (8 bytes, ms), seat (4), holder (16), hardware's hash (32),
+--                      idempotency key (0 or 16)
 --   4 holders  hash    holder -> session key
 --   5 taken    bitmap  bit n-1 is set while seat n is held
 --   6 replays  hash    idempotency key -> request hash (16), session key (16), pending since (8 bytes, ms), answer
@@ -36,9 +38,9 @@ local function expiry(session)
     return struct.unpack('>I8', record), record
 end
 
-local function sit(session, seat, holder, idempotency, expires)
+local function sit(session, seat, holder, hardware, idempotency, expires)
     call('ZADD', EXPIRY, expires, session)
-    call('HSET', SESSIONS, session, struct.pack('>I8I4', expires, seat) .. holder .. idempotency)
+    call('HSET', SESSIONS, session, struct.pack('>I8I4', expires, seat) .. holder .. hardware .. idempotency)
     call('HSET', HOLDERS, holder, session)
     call('SETBIT', TAKEN, seat - 1, 1)
 end
@@ -50,7 +52,7 @@ local function remove(session)
     if not record then return end
     call('HDEL', SESSIONS, session)
     call('SETBIT', TAKEN, struct.unpack('>I4', record, 9) - 1, 0)
-    local holder, idempotency = string.sub(record, 13, 28), string.sub(record, 29)
+    local holder, idempotency = string.sub(record, 13, 28), string.sub(record, 61)
     if call('HGET', HOLDERS, holder) == session then call('HDEL', HOLDERS, holder) end
     if idempotency ~= '' then
         local replay = call('HGET', REPLAYS, idempotency)
@@ -73,7 +75,7 @@ local function used()
     return call('ZCOUNT', EXPIRY, '(' .. now, '+inf')
 end
 
-local function write_policy(version, seats, overage, ttl, standing, ends)
+local function write_policy(version, seats, overage, ttl, standing, ends, tenant)
     call('HSET', POLICY, 'version', version, 'seats', seats, 'overage', overage, 'ttl', ttl,
-        'standing', standing, 'ends', ends, 'checked', now)
+        'standing', standing, 'ends', ends, 'tenant', tenant, 'checked', now)
 end

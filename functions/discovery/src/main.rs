@@ -1,0 +1,5 @@
+//! The `discovery` function as a process of its own.
+
+fn main() -> std::process::ExitCode {
+    platform::web::serve("discovery", discovery::router)
+}

@@ -1,0 +1,157 @@
+//! From arguments to a client, and where its things are kept.
+
+use std::{
+    env, fs,
+    io::{ErrorKind, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use coditect_license::{Client, RootKey, SavedSession, hardware_sha256, machine_hardware_id};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{arguments::Options, report::Failure};
+
+/// A file that the platform's development server writes, with all that a first try needs.
+const DEMO: &str = ".local/demo.json";
+
+const DEMO_EMAIL: &str = "demo@example.com";
+
+#[derive(Deserialize)]
+struct Demo {
+    api_url: String,
+    license_key: String,
+    root_jwk: Option<Value>,
+}
+
+/// A client and its folder.
+pub(crate) struct Setup {
+    pub(crate) client: Client,
+    /// One for each license key and machine.
+    folder: PathBuf,
+}
+
+impl Setup {
+    pub(crate) fn new(options: &Options) -> Result<Self, Failure> {
+        let demo = if options.demo { Some(demo()?) } else { None };
+        let of_demo = |read: fn(&Demo) -> &String| demo.as_ref().map(|demo| read(demo).clone());
+        let api_url = options.api_url.clone().or_else(|| of_demo(|demo| &demo.api_url));
+        let api_url = api_url.ok_or_else(|| missing("the platform's URL", "--api-url", "CODITECT_API_URL"))?;
+        let key = options.key.clone().or_else(|| of_demo(|demo| &demo.license_key));
+        let key = key.ok_or_else(|| missing("the license key", "--key", "CODITECT_LICENSE_KEY"))?;
+        let root = match (&options.root, demo.as_ref().and_then(|demo| demo.root_jwk.as_ref())) {
+            (None, Some(jwk)) => root_jwk(jwk)?,
+            (_, _) => root(options)?,
+        };
+
+        let state = state(options)?;
+        let hardware_id = hardware_id(options, &state)?;
+        let mut name = hardware_sha256(&format!("{key}\n{hardware_id}"));
+        name.truncate(16);
+        let folder = state.join(name);
+        private_folder(&folder)?;
+
+        let mut builder =
+            Client::builder(api_url, key).hardware_id(hardware_id).root(root).state(folder.join("memory.json")).patience(options.patience);
+        if let Some(email) = options.email.clone().or_else(|| demo.map(|_| DEMO_EMAIL.to_owned())) {
+            builder = builder.user_email(email);
+        }
+        if let Some(url) = &options.acquire_url {
+            builder = builder.acquire_url(url);
+        }
+        if let Some(url) = &options.heartbeat_url {
+            builder = builder.heartbeat_url(url);
+        }
+        if let Some(url) = &options.release_url {
+            builder = builder.release_url(url);
+        }
+        if let Some(url) = &options.keys_url {
+            builder = builder.keys_url(url);
+        }
+        Ok(Self { client: builder.build()?, folder })
+    }
+
+    /// The session that `seat acquire` left.
+    pub(crate) fn session(&self) -> Option<SavedSession> {
+        serde_json::from_str(&fs::read_to_string(self.session_file()).ok()?).ok()
+    }
+
+    pub(crate) fn save(&self, session: &SavedSession) -> Result<(), Failure> {
+        let text = serde_json::to_string(session).map_err(|error| Failure::setup(error.to_string()))?;
+        let next = self.folder.join(format!("session.{}", std::process::id()));
+        let written = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&next);
+        let written = written.and_then(|mut file| file.write_all(text.as_bytes())).and_then(|()| fs::rename(&next, self.session_file()));
+        written.map_err(|error| unusable(&self.session_file(), &error))
+    }
+
+    pub(crate) fn forget(&self) -> Result<(), Failure> {
+        match fs::remove_file(self.session_file()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(unusable(&self.session_file(), &error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn session_file(&self) -> PathBuf {
+        self.folder.join("session.json")
+    }
+}
+
+/// The root that is pinned: a file, or the demo's.
+pub(crate) fn pinned(options: &Options) -> Result<RootKey, Failure> {
+    if options.root.is_none() && options.demo {
+        return demo()?.root_jwk.as_ref().map_or_else(|| root(options), root_jwk);
+    }
+    root(options)
+}
+
+fn root(options: &Options) -> Result<RootKey, Failure> {
+    let path = options.root.as_ref().ok_or_else(|| missing("the platform's root key", "--root", "CODITECT_ROOT"))?;
+    let text = read(path)?;
+    let key = if text.trim_start().starts_with('{') { RootKey::from_jwk(&text) } else { RootKey::from_pem(&text, options.root_algorithm) };
+    key.map_err(|error| Failure::setup(format!("{}: {error}", path.display())))
+}
+
+fn root_jwk(jwk: &Value) -> Result<RootKey, Failure> {
+    let text = jwk.as_str().map_or_else(|| jwk.to_string(), str::to_owned);
+    RootKey::from_jwk(&text).map_err(|error| Failure::setup(format!("root_jwk in {DEMO}: {error}")))
+}
+
+/// The machine's name.
+pub(crate) fn hardware_id(options: &Options, state: &Path) -> Result<String, Failure> {
+    match &options.hardware_id {
+        Some(id) => Ok(id.clone()),
+        None => machine_hardware_id(state).map_err(|error| unusable(state, &error)),
+    }
+}
+
+/// The folder of all state, following the XDG Base Directory Specification where nothing was said.
+pub(crate) fn state(options: &Options) -> Result<PathBuf, Failure> {
+    let folder = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let default = || folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state"))).map(|folder| folder.join("coditect"));
+    let state = options.state.clone().or_else(default);
+    state.ok_or_else(|| missing("a folder for the state", "--state", "CODITECT_STATE"))
+}
+
+fn private_folder(folder: &Path) -> Result<(), Failure> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unusable(folder, &error))
+}
+
+fn demo() -> Result<Demo, Failure> {
+    let here = env::current_dir().map_err(|error| unusable(Path::new("."), &error))?;
+    let path = here.ancestors().map(|folder| folder.join(DEMO)).find(|path| path.exists());
+    let path = path.ok_or_else(|| Failure::setup(format!("there is no {DEMO} in {} or above it", here.display())))?;
+    serde_json::from_str(&read(&path)?).map_err(|error| Failure::setup(format!("{}: {error}", path.display())))
+}
+
+pub(crate) fn read(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| unusable(path, &error))
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::setup(format!("{}: {error}", path.display()))
+}
+
+fn missing(what: &str, option: &str, variable: &str) -> Failure {
+    Failure::setup(format!("{what} is missing: say {option} or set {variable}"))
+}

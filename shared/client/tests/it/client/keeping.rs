@@ -1,0 +1,179 @@
+//! Keeping a seat.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use coditect_license::{Ending, Loss, Refusal, SeatStatus, Trouble};
+use serde_json::Value;
+
+use super::{is_held, is_in_danger, is_lost, status};
+use crate::peer::{Fault, Peer, now, problem, wait_until};
+
+#[tokio::test]
+async fn a_seat_outlives_its_ttl_by_heartbeats() {
+    let peer = Peer::start(3).await;
+    let seat = peer.client().acquire().await.unwrap();
+    let first = seat.lease();
+    tokio::time::sleep(Duration::from_millis(4500)).await;
+    assert!(is_held(&seat.status().borrow()));
+    assert_eq!(peer.alive(), 1);
+    assert!((3..=7).contains(&peer.calls("heartbeat").len()), "about one a second");
+    assert!(seat.lease().exp > first.exp && seat.lease().nonce != first.nonce);
+}
+
+#[tokio::test]
+async fn heartbeats_have_nonces_of_their_own_and_are_not_in_step() {
+    let peer = Peer::start(3).await;
+    let (first, second) = (peer.client(), peer.builder().hardware_id("device-2").build().unwrap());
+    let (_first, _second) = (first.acquire().await.unwrap(), second.acquire().await.unwrap());
+    wait_until("four heartbeats", || peer.calls("heartbeat").len() >= 4).await;
+    let mut nonces: Vec<String> = peer.calls("heartbeat").iter().map(|call| call.body["nonce"].to_string()).collect();
+    nonces.sort();
+    nonces.dedup();
+    assert!(nonces.len() >= 4);
+}
+
+#[tokio::test]
+async fn an_answer_without_a_lease_renews_the_seat_and_keeps_the_old_lease() {
+    let peer = Peer::start(3).await;
+    let seat = peer.client().acquire().await.unwrap();
+    let first = seat.lease();
+    for _ in 0..3 {
+        peer.change("heartbeat", |_, answer| answer["lease"] = Value::Null);
+    }
+    wait_until("three heartbeats", || peer.calls("heartbeat").len() == 3).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(is_held(&seat.status().borrow()), "{:?}", seat.status().borrow());
+    assert_eq!(seat.lease(), first);
+    wait_until("a fourth", || seat.lease() != first).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_for_a_while_is_a_danger_and_no_loss() {
+    let mut peer = Peer::start(6).await;
+    let seat = peer.client().acquire().await.unwrap();
+    let mut watched = seat.status();
+    peer.stop();
+    let danger = status(&mut watched, is_in_danger).await;
+    let SeatStatus::InDanger { until, why: Trouble::Unreachable(_) } = danger else { panic!("{danger:?}") };
+    assert!(until.left() > Duration::from_secs(1) && until.left() < Duration::from_secs(6));
+    peer.start_again().await;
+    status(&mut watched, is_held).await;
+    assert_eq!(peer.alive(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_stays_away_costs_the_seat_when_it_ends_and_not_before() {
+    let peer = Peer::start(3).await;
+    let begun = Instant::now();
+    let seat = peer.client().acquire().await.unwrap();
+    peer.stop();
+    let lost = status(&mut seat.status(), is_lost).await;
+    assert!(matches!(&lost, SeatStatus::Lost { why: Loss::Silent(Trouble::Unreachable(_)) }), "{lost:?}");
+    let passed = begun.elapsed();
+    assert!((Duration::from_millis(2900)..Duration::from_secs(6)).contains(&passed), "{passed:?}");
+}
+
+#[tokio::test]
+async fn an_ended_session_is_lost_and_another_can_be_taken() {
+    let peer = Peer::start(2).await;
+    let client = peer.client();
+    for (code, ending) in
+        [("session_revoked", Ending::Revoked), ("session_released", Ending::Released), ("session_expired", Ending::Expired)]
+    {
+        let seat = client.acquire().await.unwrap();
+        peer.platform(|platform| platform.end_all(code));
+        assert_eq!(status(&mut seat.status(), is_lost).await, SeatStatus::Lost { why: Loss::Ended(ending) });
+        seat.release().await.unwrap();
+    }
+    assert_eq!(peer.calls("release").len(), 0, "there is nothing to give back");
+}
+
+#[tokio::test]
+async fn a_suspended_license_says_stop_and_then_the_seat_is_lost() {
+    let peer = Peer::start(3).await;
+    let seat = peer.client().acquire().await.unwrap();
+    let mut watched = seat.status();
+    peer.platform(|platform| platform.refused = Some("license_suspended"));
+    let told = status(&mut watched, |status| matches!(status, SeatStatus::StopBy { .. })).await;
+    let SeatStatus::StopBy { at, why: Refusal::Suspended } = told else { panic!("{told:?}") };
+    assert!(at.at > now() && at.left() > Duration::ZERO);
+    assert_eq!(status(&mut watched, is_lost).await, SeatStatus::Lost { why: Loss::Refused(Refusal::Suspended) });
+    assert_eq!(at.left(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_license_that_is_reinstated_in_time_is_held_again() {
+    let peer = Peer::start(6).await;
+    let seat = peer.client().acquire().await.unwrap();
+    let mut watched = seat.status();
+    peer.platform(|platform| platform.refused = Some("tenant_suspended"));
+    status(&mut watched, |status| matches!(status, SeatStatus::StopBy { .. })).await;
+    peer.platform(|platform| platform.refused = None);
+    status(&mut watched, is_held).await;
+}
+
+#[tokio::test]
+async fn a_proxys_refusal_is_a_danger_and_no_order_to_stop() {
+    let peer = Peer::start(3).await;
+    let seat = peer.client().acquire().await.unwrap();
+    let pages = [403, 404, 302, 500].map(|code| Fault::Say((code, Value::String("<html/>".to_owned())), None));
+    peer.fault("heartbeat", pages);
+    peer.fault("heartbeat", [Fault::Say(problem(400, "invalid_request"), None), Fault::LoseAnswer]);
+    let mut watched = seat.status();
+    status(&mut watched, is_in_danger).await;
+    status(&mut watched, is_held).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_turned_does_not_stop_the_heartbeats() {
+    let peer = Peer::start(3).await;
+    let turned = Arc::new(Mutex::new(now as fn() -> std::time::SystemTime));
+    let clock = {
+        let turned = Arc::clone(&turned);
+        move || (*turned.lock().unwrap())()
+    };
+    let seat = peer.builder().wall_clock(clock).build().unwrap().acquire().await.unwrap();
+    for turn in [|| now() - Duration::from_secs(86_400), || now() + Duration::from_secs(864_000)] {
+        *turned.lock().unwrap() = turn;
+        let before = peer.calls("heartbeat").len();
+        wait_until("two more heartbeats", || peer.calls("heartbeat").len() >= before + 2).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(is_held(&seat.status().borrow()), "{:?}", seat.status().borrow());
+    }
+}
+
+#[tokio::test]
+async fn a_seat_that_is_dropped_is_given_back() {
+    let peer = Peer::start(360).await;
+    drop(peer.client().acquire().await.unwrap());
+    wait_until("the seat is free", || peer.alive() == 0).await;
+}
+
+#[tokio::test]
+async fn a_release_is_tried_again_and_says_so_if_it_fails() {
+    let peer = Peer::start(360).await;
+    let client = peer.client();
+    peer.fault("release", [Fault::LoseAnswer, Fault::Say(problem(503, "service_unavailable"), None)]);
+    client.acquire().await.unwrap().release().await.unwrap();
+    assert_eq!((peer.alive(), peer.calls("release").len()), (0, 3));
+    let seat = client.acquire().await.unwrap();
+    peer.stop();
+    assert_eq!(seat.release_within(Duration::from_millis(300)).await.unwrap_err().code(), "unreachable");
+}
+
+#[tokio::test]
+async fn a_detached_session_lives_on_and_can_be_carried_on() {
+    let peer = Peer::start(360).await;
+    let client = peer.client();
+    let saved = client.acquire().await.unwrap().detach().await;
+    let saved = serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
+    let seat = peer.client().attach(&saved).await.unwrap();
+    assert_eq!((seat.session_id(), peer.calls("heartbeat").len(), peer.alive()), (saved.session_id(), 1, 1));
+    seat.detach().await;
+    assert!(client.release(&saved).await.unwrap());
+    assert_eq!(client.attach(&saved).await.unwrap_err().code(), "session_released");
+    assert!(client.release(&saved).await.unwrap(), "what has ended counts as given back");
+}

@@ -1,0 +1,95 @@
+//! Several on one seat: the last one out gives it back.
+
+use std::path::Path;
+
+use coditect_license::Client;
+
+use crate::peer::{Peer, wait_until};
+
+fn client(peer: &Peer, folder: &Path) -> Client {
+    peer.builder().state(folder.join("state.json")).build().unwrap()
+}
+
+#[tokio::test]
+async fn whoever_leaves_first_does_not_take_the_seat_from_the_other() {
+    let peer = Peer::start(360).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (client(&peer, folder.path()), client(&peer, folder.path()));
+    let (first, second) = (first.acquire().await.unwrap(), second.acquire().await.unwrap());
+    assert_eq!(first.session_id(), second.session_id());
+    first.release().await.unwrap();
+    assert_eq!((peer.alive(), peer.calls("release").len()), (1, 0));
+    second.release().await.unwrap();
+    assert_eq!((peer.alive(), peer.calls("release").len()), (0, 1));
+}
+
+#[tokio::test]
+async fn dropping_respects_the_others_too() {
+    let peer = Peer::start(360).await;
+    let folder = tempfile::tempdir().unwrap();
+    let client = client(&peer, folder.path());
+    let (first, second) = (client.acquire().await.unwrap(), client.acquire().await.unwrap());
+    let third = client.acquire().await.unwrap();
+    drop(first);
+    drop(second);
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert_eq!(peer.calls("release").len(), 0);
+    drop(third);
+    wait_until("the seat is free", || peer.alive() == 0).await;
+}
+
+#[tokio::test]
+async fn those_who_leave_at_once_leave_nobody_on_the_seat() {
+    let peer = Peer::start(360).await;
+    let folder = tempfile::tempdir().unwrap();
+    let client = client(&peer, folder.path());
+    for _ in 0..10 {
+        let mut seats = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let client = client.clone();
+            seats.spawn(async move { client.acquire().await.unwrap().release().await.unwrap() });
+        }
+        seats.join_all().await;
+        assert_eq!(peer.alive(), 0);
+    }
+}
+
+#[tokio::test]
+async fn where_each_process_has_a_seat_each_gives_its_own_back() {
+    let peer = Peer::start(360).await;
+    peer.platform(|platform| platform.license["seat_unit"] = "process".into());
+    let folder = tempfile::tempdir().unwrap();
+    let client = client(&peer, folder.path());
+    let (first, second) = (client.acquire().await.unwrap(), client.acquire().await.unwrap());
+    assert_ne!(first.session_id(), second.session_id());
+    first.release().await.unwrap();
+    assert_eq!(peer.alive(), 1);
+    second.release().await.unwrap();
+    assert_eq!(peer.alive(), 0);
+}
+
+#[tokio::test]
+async fn a_seat_that_is_lost_keeps_nobody_else_from_giving_theirs_back() {
+    let peer = Peer::start(2).await;
+    let folder = tempfile::tempdir().unwrap();
+    let client = client(&peer, folder.path());
+    let lost = client.acquire().await.unwrap();
+    peer.platform(|platform| platform.end_all("session_revoked"));
+    super::status(&mut lost.status(), super::is_lost).await;
+    client.acquire().await.unwrap().release().await.unwrap();
+    assert_eq!(peer.alive(), 0);
+    drop(lost);
+}
+
+#[tokio::test]
+async fn a_saved_session_is_not_released_from_under_somebody() {
+    let peer = Peer::start(360).await;
+    let folder = tempfile::tempdir().unwrap();
+    let client = client(&peer, folder.path());
+    let saved = client.acquire().await.unwrap().detach().await;
+    let seat = client.acquire().await.unwrap();
+    assert!(!client.release(&saved).await.unwrap());
+    assert_eq!(peer.alive(), 1);
+    seat.release().await.unwrap();
+    assert_eq!(peer.alive(), 0);
+}

@@ -1,0 +1,193 @@
+//! The command in a script: exit codes, JSON, and a session that waits in the state folder.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{Machine, bare, done};
+use crate::peer::{Answer, Fault, KEY, problem};
+
+fn members(object: &Value) -> Vec<&str> {
+    object.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[tokio::test]
+async fn every_way_to_have_no_seat_has_its_exit_code() {
+    let machine = Machine::start(360).await;
+    let table: [(Answer, i32, &str); 7] = [
+        ((402, json!({"code": "no_seats_available", "seats_used": 2, "seats_total": 2})), 120, "no_seats_available"),
+        (problem(403, "license_expired"), 121, "license_expired"),
+        (problem(403, "hardware_blocked"), 121, "hardware_blocked"),
+        (problem(404, "license_not_found"), 121, "license_not_found"),
+        (problem(400, "invalid_request"), 121, "invalid_request"),
+        (problem(418, "teapot"), 122, "server_error"),
+        ((404, json!("<html/>")), 122, "server_error"),
+    ];
+    for (answer, code, name) in table {
+        for arguments in [&["acquire", "--json"][..], &["run", "--json", "--", "echo", "started"]] {
+            machine.peer.fault("acquire", [Fault::Say(answer.clone(), None)]);
+            let done = machine.done(arguments).await;
+            let said = if arguments[0] == "run" { &done.stderr } else { &done.stdout };
+            let said: Value = serde_json::from_str(said).unwrap();
+            assert_eq!((done.code, &said["event"], &said["code"]), (code, &json!("failed"), &json!(name)));
+            assert!(!done.stdout.contains("started"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_platform_that_cannot_be_reached_or_trusted_has_its_exit_code() {
+    let machine = Machine::start(360).await;
+    machine.peer.change("acquire", |_, answer| answer["lease"] = "ey.ey.ey".into());
+    assert_eq!(machine.done(["acquire"]).await.code, 123);
+    machine.peer.stop();
+    let done = machine.done(["acquire", "--patience", "1"]).await;
+    assert_eq!(done.code, 122);
+    assert!(done.stdout.is_empty() && done.stderr.contains("cannot be reached"), "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_said() {
+    let machine = Machine::start(360).await;
+    for variable in ["CODITECT_API_URL", "CODITECT_LICENSE_KEY", "CODITECT_ROOT", "CODITECT_STATE"] {
+        let done = done(machine.seat(["acquire"]).env_remove(variable)).await;
+        assert_eq!(done.code, 125);
+        assert!(done.stderr.contains(variable), "{}", done.stderr);
+    }
+    let without_email = done(machine.seat(["acquire"]).env_remove("CODITECT_USER_EMAIL")).await;
+    assert_eq!(without_email.code, 125);
+    assert_eq!(done(&mut bare(["run", "--no-such-option"])).await.code, 125);
+    assert_eq!(done(&mut bare(["--help"])).await.code, 0);
+}
+
+#[tokio::test]
+async fn a_seat_goes_through_its_life_in_a_script() {
+    let machine = Machine::start(360).await;
+    let acquired = machine.done(["acquire", "--json"]).await.said().remove(0);
+    let facts = ["event", "features", "license_id", "seat", "seats_total", "seats_used", "tenant_id", "tier", "until"];
+    assert_eq!(members(&acquired), facts);
+    assert_eq!((&acquired["event"], &acquired["seat"], &acquired["seats_used"]), (&json!("acquired"), &json!(1), &json!(1)));
+
+    let renewed = machine.done(["heartbeat", "--json"]).await.said().remove(0);
+    assert_eq!((members(&renewed), &renewed["event"]), (facts.to_vec(), &json!("renewed")));
+    assert_eq!((machine.peer.calls("heartbeat").len(), machine.peer.alive()), (1, 1));
+
+    let held = machine.done(["status", "--json"]).await.said().remove(0);
+    assert_eq!((&held["event"], &held["saved"], &held["until"]), (&json!("held"), &json!(true), &renewed["until"]));
+
+    let released = machine.done(["release", "--json"]).await;
+    assert_eq!((released.code, released.said()[0]["event"].as_str(), machine.peer.alive()), (0, Some("released"), 0));
+    let again = machine.done(["release", "--json"]).await;
+    assert_eq!((again.code, again.said()[0]["event"].as_str()), (0, Some("nothing_to_release")));
+
+    for command in ["heartbeat", "status"] {
+        assert_eq!(machine.done([command]).await.code, 124, "{command}");
+    }
+}
+
+#[tokio::test]
+async fn people_are_told_in_sentences_and_never_a_secret() {
+    let machine = Machine::start(360).await;
+    let mut told = String::new();
+    for command in ["acquire", "heartbeat", "status", "verify", "release"] {
+        let done = machine.done([command]).await;
+        assert_eq!(done.code, 0, "{command}: {}", done.stderr);
+        told.push_str(&done.stdout);
+    }
+    assert!(told.contains("acquired: seat 1 of 2 on license lic_1, until 20") && told.contains("the seat is given back"), "{told}");
+    assert!(!told.contains(KEY) && !told.contains("ses_secret"), "{told}");
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_is_forgotten() {
+    let machine = Machine::start(360).await;
+    machine.done(["acquire"]).await;
+    machine.peer.platform(|platform| platform.end_all("session_revoked"));
+    let beat = machine.done(["heartbeat", "--json"]).await;
+    assert_eq!((beat.code, beat.said()[0]["code"].as_str()), (124, Some("session_revoked")));
+    assert_eq!(machine.done(["heartbeat", "--json"]).await.said()[0]["code"], "no_session");
+    assert_eq!(machine.done(["acquire"]).await.code, 0);
+}
+
+#[tokio::test]
+async fn a_run_does_not_give_back_what_a_script_has_taken() {
+    let machine = Machine::start(360).await;
+    machine.done(["acquire"]).await;
+    assert_eq!(machine.done(["run", "--", "true"]).await.code, 0);
+    assert_eq!((machine.peer.alive(), machine.done(["heartbeat"]).await.code), (1, 0));
+}
+
+#[tokio::test]
+async fn a_script_does_not_give_back_what_a_run_still_needs() {
+    let machine = Machine::start(360).await;
+    machine.done(["acquire"]).await;
+    let mut running = machine.run(&[], "echo ready; exec sleep 30");
+    running.prints("ready").await;
+    assert_eq!(machine.done(["release", "--json"]).await.said()[0]["event"], "in_use");
+    assert_eq!(machine.peer.alive(), 1);
+    running.signal("TERM").await;
+    running.ends().await;
+    assert_eq!(machine.peer.alive(), 0);
+}
+
+#[tokio::test]
+async fn what_is_kept_is_for_its_user_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let machine = Machine::start(360).await;
+    machine.done(["acquire"]).await;
+    let folder = fs::read_dir(machine.path("state")).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    for file in ["memory.json", "session.json"] {
+        assert_eq!(fs::metadata(folder.join(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+    }
+    let names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+    assert!(names.iter().all(|text| !text.contains(KEY)), "the license key is not kept");
+}
+
+#[tokio::test]
+async fn verify_shows_every_check_with_the_network_cut() {
+    let machine = Machine::start(360).await;
+    machine.done(["acquire"]).await;
+    machine.peer.stop();
+    let told = machine.done(["verify"]).await;
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    for check in
+        ["ok   license: signature", "ok   lease: signature", "ok   revocation list: does not name", "this machine has a seat until"]
+    {
+        assert!(told.stdout.contains(check), "{check}: {}", told.stdout);
+    }
+    let said = machine.done(["verify", "--json"]).await.said();
+    let events: Vec<_> = said.iter().map(|said| said["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["license", "lease", "verified"]);
+    assert_eq!(members(&said[1]), ["checks", "claims", "event", "verdict"]);
+    assert_eq!(members(&said[1]["checks"][0]), ["compared", "held", "of", "what"]);
+
+    let elsewhere = done(machine.seat(["verify"]).env("CODITECT_HARDWARE_ID", "device-2")).await;
+    assert_eq!(elsewhere.code, 124, "nothing is kept for another machine");
+}
+
+#[tokio::test]
+async fn verify_judges_files_from_anywhere() {
+    let machine = Machine::start(360).await;
+    let seat = machine.peer.client().acquire().await.unwrap();
+    let license = serde_json::to_value(machine.peer.client().acquire().await.unwrap().detach().await).unwrap();
+    let keys = machine.peer.platform(|platform| platform.keys().1.to_string());
+    let (lease, license) = (seat.lease_token(), license["license"].as_str().unwrap().to_owned());
+    for (name, text) in [("lease", &lease), ("license", &license), ("keys", &keys), ("forged", &lease.replacen("ey", "eyJ", 1))] {
+        fs::write(machine.path(name), format!("{text}\n")).unwrap();
+    }
+    let verify = |arguments: &[&str]| {
+        let mut command = bare(["verify", "--json", "--root", "root.json", "--keys", "keys"]);
+        command.args(arguments).current_dir(machine.folder.path());
+        command
+    };
+    let good = ["--lease", "lease", "--license", "license"];
+    assert_eq!(done(&mut verify(&good)).await.code, 0);
+    assert_eq!(done(&mut verify(&["--lease", "lease", "--hardware-id", "device-1"])).await.code, 0);
+    let forged = done(&mut verify(&["--lease", "forged"])).await;
+    assert_eq!(forged.code, 123);
+    assert_eq!(forged.said()[0]["checks"].as_array().unwrap().last().unwrap()["held"], false);
+    let wrong = done(&mut verify(&["--lease", "lease", "--hardware-id", "device-2"])).await;
+    assert_eq!((wrong.code, wrong.said()[0]["verdict"].as_str()), (123, Some("wrong_hardware")));
+    assert_eq!(done(&mut verify(&["--lease", "no-such-file"])).await.code, 125);
+}

@@ -1,0 +1,218 @@
+//! The platform's rules, as small as a test needs them.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use coditect_license::rfc3339;
+use serde_json::{Map, Value, json};
+
+use super::signer::{Signer, base64url, sha256};
+
+/// A status and a body.
+pub(crate) type Answer = (u16, Value);
+
+/// One license of one tenant, and everything that signs for it.
+pub(crate) struct Platform {
+    pub(crate) root: Signer,
+    pub(crate) leaf: Signer,
+    pub(crate) published: Vec<String>,
+    pub(crate) revocations: Option<String>,
+    pub(crate) license: Value,
+    pub(crate) ttl: Duration,
+    /// Why the license may not be used, by its code.
+    pub(crate) refused: Option<&'static str>,
+    pub(crate) sessions: Vec<Session>,
+    /// Recorded answers by idempotency key, with the body that they answered.
+    replays: HashMap<String, (Value, Answer)>,
+}
+
+pub(crate) struct Session {
+    pub(crate) id: String,
+    seat: usize,
+    hardware: String,
+    expires: SystemTime,
+    /// How it ended, by its code.
+    pub(crate) ended: Option<&'static str>,
+}
+
+impl Session {
+    pub(crate) fn lives(&self) -> bool {
+        self.ended.is_none() && now() < self.expires
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the platform's own clock")]
+pub(crate) fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+pub(crate) fn seconds(moment: SystemTime) -> u64 {
+    moment.duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+impl Platform {
+    pub(crate) fn new(ttl: Duration) -> Self {
+        let license = json!({
+            "license_id": "lic_1", "tenant_id": "ten_1", "version": 1, "tier": "team", "features": ["export", "sso"],
+            "seats_total": 2, "overage": 0, "seat_unit": "device", "session_ttl_seconds": ttl.as_secs(),
+            "starts_at": null, "expires_at": null, "issued_at": "2026-01-01T00:00:00.000Z",
+        });
+        let (root, leaf) = (Signer::root("root"), Signer::leaf());
+        let mut platform = Self {
+            root,
+            leaf,
+            published: Vec::new(),
+            revocations: None,
+            license,
+            ttl,
+            refused: None,
+            sessions: Vec::new(),
+            replays: HashMap::new(),
+        };
+        platform.revoke(1, &[]);
+        platform.published = vec![platform.certificate(&platform.leaf)];
+        platform
+    }
+
+    pub(crate) fn certificate(&self, leaf: &Signer) -> String {
+        let from = seconds(now()) - 3600;
+        let claims = json!({"iat": from, "nbf": from, "exp": from + 172_800, "use": "lease", "jwk": leaf.jwk});
+        self.root.token("coditect-certificate+jwt", &claims)
+    }
+
+    /// Signs with a new leaf from now on, published beside the old one.
+    pub(crate) fn rotate(&mut self) {
+        self.leaf = Signer::leaf();
+        self.published.push(self.certificate(&self.leaf));
+    }
+
+    /// Publishes a revocation list.
+    pub(crate) fn revoke(&mut self, version: u64, kids: &[&str]) {
+        let at = seconds(now());
+        let revoked: Vec<Value> = kids.iter().map(|kid| json!({"kid": kid, "revoked_at": at})).collect();
+        let claims = json!({"iat": at, "version": version, "revoked": revoked});
+        self.revocations = Some(self.root.token("coditect-revocations+jwt", &claims));
+    }
+
+    pub(crate) fn alive(&self) -> usize {
+        self.sessions.iter().filter(|session| session.lives()).count()
+    }
+
+    /// Ends every session.
+    pub(crate) fn end_all(&mut self, code: &'static str) {
+        for session in &mut self.sessions {
+            session.ended.get_or_insert(code);
+        }
+    }
+
+    pub(crate) fn acquire(&mut self, body: &Value, idempotency_key: &str) -> (Answer, bool) {
+        if let Some((recorded, answer)) = self.replays.get(idempotency_key) {
+            let session = answer.1["session_id"].as_str().unwrap();
+            if recorded != body {
+                return (problem(422, "idempotency_key_reused"), false);
+            }
+            if self.sessions.iter().any(|other| other.id == session && other.lives()) {
+                return (answer.clone(), true);
+            }
+        }
+        let answer = self.decide(body);
+        if answer.0 == 201 {
+            self.replays.insert(idempotency_key.to_owned(), (body.clone(), answer.clone()));
+        }
+        (answer, false)
+    }
+
+    fn decide(&mut self, body: &Value) -> Answer {
+        if let Some(code) = self.refused {
+            return problem(403, code);
+        }
+        let hardware = body["hardware_id"].as_str().unwrap().to_owned();
+        let expires = now() + self.ttl;
+        let shared = self.license["seat_unit"] == "device";
+        if shared && let Some(index) = self.sessions.iter().position(|session| session.lives() && session.hardware == hardware) {
+            self.sessions[index].expires = expires;
+            return (200, self.seat(index, &body["nonce"]));
+        }
+        let total = usize::try_from(self.license["seats_total"].as_u64().unwrap()).unwrap();
+        if self.alive() == total {
+            let members = json!({"seats_used": total, "seats_total": total, "next_expiry_at": rfc3339(expires)});
+            return extended(problem(402, "no_seats_available"), members);
+        }
+        let id = format!("ses_secret{:04}", self.sessions.len());
+        self.sessions.push(Session { id, seat: self.alive() + 1, hardware, expires, ended: None });
+        (201, self.seat(self.sessions.len() - 1, &body["nonce"]))
+    }
+
+    fn seat(&self, index: usize, nonce: &Value) -> Value {
+        let (session, license) = (&self.sessions[index], &self.license);
+        json!({
+            "session_id": session.id,
+            "license_data": {"document": license, "signature": self.root.token("coditect-license+jwt", license)},
+            "lease": self.lease(session, nonce), "seat": session.seat, "overage": false,
+            "expires_at": rfc3339(session.expires), "heartbeat_after": self.heartbeat_after(),
+            "seats_used": self.alive(), "seats_total": license["seats_total"],
+        })
+    }
+
+    pub(crate) fn heartbeat(&mut self, body: &Value) -> Answer {
+        let Some(index) = self.sessions.iter().position(|session| body["session_id"] == session.id.as_str()) else {
+            return problem(404, "session_not_found");
+        };
+        if !self.sessions[index].lives() {
+            return problem(410, self.sessions[index].ended.unwrap_or("session_expired"));
+        }
+        if let Some(code) = self.refused {
+            return extended(problem(403, code), json!({"stop_by": rfc3339(self.sessions[index].expires)}));
+        }
+        self.sessions[index].expires = now() + self.ttl;
+        let session = &self.sessions[index];
+        let body = json!({
+            "session_id": session.id, "last_heartbeat": rfc3339(now()), "expires_at": rfc3339(session.expires),
+            "heartbeat_after": self.heartbeat_after(), "lease": self.lease(session, &body["nonce"]),
+            "seats_used": self.alive(), "seats_total": self.license["seats_total"],
+        });
+        (200, body)
+    }
+
+    pub(crate) fn release(&mut self, body: &Value) -> Answer {
+        let Some(session) = self.sessions.iter_mut().find(|session| body["session_id"] == session.id.as_str()) else {
+            return problem(404, "session_not_found");
+        };
+        session.ended.get_or_insert("session_released");
+        (200, json!({"session_id": session.id, "released_at": rfc3339(now()), "seats_used": self.alive()}))
+    }
+
+    pub(crate) fn keys(&self) -> Answer {
+        (200, json!({"root": {"jwk": self.root.jwk}, "certificates": self.published, "revocations": self.revocations}))
+    }
+
+    fn heartbeat_after(&self) -> u64 {
+        (self.ttl.as_secs() / 3).max(1)
+    }
+
+    fn lease(&self, session: &Session, nonce: &Value) -> String {
+        self.leaf.token("coditect-lease+jwt", &self.lease_claims(session, nonce))
+    }
+
+    fn lease_claims(&self, session: &Session, nonce: &Value) -> Value {
+        let at = seconds(now());
+        json!({
+            "tenant_id": "ten_1", "license_id": "lic_1", "session_id": session.id, "seat": session.seat,
+            "hardware_sha256": base64url(&sha256(&session.hardware)), "nonce": nonce,
+            "iat": at, "nbf": at, "exp": at + self.ttl.as_secs(),
+        })
+    }
+}
+
+pub(crate) fn problem(status: u16, code: &str) -> Answer {
+    let detail = "As the test wants it.";
+    (status, json!({"type": format!("urn:coditect:problem:{code}"), "status": status, "code": code, "detail": detail, "request_id": "r-1"}))
+}
+
+fn extended((status, mut body): Answer, members: Value) -> Answer {
+    let members: Map<String, Value> = serde_json::from_value(members).unwrap();
+    body.as_object_mut().unwrap().extend(members);
+    (status, body)
+}

@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+mod answer;
+mod client;
+mod crc32c;
+mod endpoint;
+mod fault;
+mod key_version;
+mod root;
+mod settings;
+
+pub use endpoint::{Endpoint, EndpointError};
+pub use key_version::{KeyVersion, KeyVersionError};
+pub use root::KmsRoot;
+pub use settings::KmsSettings;

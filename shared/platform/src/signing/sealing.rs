@@ -1,0 +1,108 @@
+//! Sealing: the private half of a leaf rests in PostgreSQL encrypted, by a key that PostgreSQL does not have.
+
+use std::{fmt, str::FromStr};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+
+/// Sets what is sealed here apart from whatever else the key may serve for.
+const PURPOSE: &str = "coditect leaf key";
+
+/// Why something cannot be unsealed: it was sealed by another key, for another leaf, or was tampered with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a leaf key cannot be unsealed: SEALING_KEY is another one than it was sealed with, or it was tampered with")]
+pub struct CannotUnseal;
+
+/// AES-256-GCM keys (NIST SP 800-38D): the first seals, all unseal, so that a key can be changed without a gap.
+#[derive(Clone)]
+pub struct SealingKey(Vec<[u8; 32]>);
+
+/// Why a text is no sealing key. Never repeats it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be 32 bytes in base64 (openssl rand -base64 32 makes them); several, the newest first, with commas between them")]
+pub struct InvalidSealingKey;
+
+impl FromStr for SealingKey {
+    type Err = InvalidSealingKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSealingKey> {
+        let key = |text: &str| BASE64.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(InvalidSealingKey);
+        text.split(',').map(key).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl fmt::Debug for SealingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl SealingKey {
+    /// Seals a secret for the leaf of this id: nonce, ciphertext, tag.
+    pub(super) fn seal(&self, kid: &str, secret: &[u8]) -> Result<Vec<u8>, aws_lc_rs::error::Unspecified> {
+        let [first, ..] = &self.0[..] else { return Err(aws_lc_rs::error::Unspecified) };
+        let mut text = secret.to_vec();
+        let nonce = RandomizedNonceKey::new(&AES_256_GCM, first)?.seal_in_place_append_tag(associated(kid), &mut text)?;
+        Ok([&nonce.as_ref()[..], &text].concat())
+    }
+
+    /// Opens what was sealed for the leaf of this id.
+    pub(super) fn unseal(&self, kid: &str, sealed: &[u8]) -> Result<Vec<u8>, CannotUnseal> {
+        let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(CannotUnseal)?;
+        let open = |key: &[u8; 32]| {
+            let mut text = text.to_vec();
+            let key = RandomizedNonceKey::new(&AES_256_GCM, key).ok()?;
+            let length = key.open_in_place(Nonce::from(nonce), associated(kid), &mut text).ok()?.len();
+            text.truncate(length);
+            Some(text)
+        };
+        self.0.iter().find_map(open).ok_or(CannotUnseal)
+    }
+}
+
+/// Binds a secret to its leaf: in another leaf's row it does not open.
+fn associated(kid: &str) -> Aad<String> {
+    Aad::from(format!("{PURPOSE}\n{kid}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> String {
+        BASE64.encode([byte; 32])
+    }
+
+    #[test]
+    fn what_is_sealed_opens_for_its_own_leaf_alone_and_untouched() {
+        let sealing: SealingKey = key(1).parse().unwrap();
+        let sealed = sealing.seal("leaf", b"a secret").unwrap();
+        assert_ne!(sealed, sealing.seal("leaf", b"a secret").unwrap(), "no nonce serves twice");
+        assert_eq!(sealing.unseal("leaf", &sealed).unwrap(), b"a secret");
+        assert_eq!(sealing.unseal("other", &sealed), Err(CannotUnseal));
+        for at in 0..sealed.len() {
+            let mut altered = sealed.clone();
+            altered[at] ^= 1;
+            assert_eq!(sealing.unseal("leaf", &altered), Err(CannotUnseal), "byte {at}");
+        }
+        assert_eq!(sealing.unseal("leaf", &sealed[..5]), Err(CannotUnseal));
+    }
+
+    #[test]
+    fn a_key_is_changed_by_putting_the_new_one_first() {
+        let old: SealingKey = key(1).parse().unwrap();
+        let both: SealingKey = format!("{}, {}", key(2), key(1)).parse().unwrap();
+        let new: SealingKey = key(2).parse().unwrap();
+        assert_eq!(both.unseal("leaf", &old.seal("leaf", b"x").unwrap()).unwrap(), b"x");
+        assert_eq!(new.unseal("leaf", &both.seal("leaf", b"x").unwrap()).unwrap(), b"x");
+        assert_eq!(new.unseal("leaf", &old.seal("leaf", b"x").unwrap()), Err(CannotUnseal));
+    }
+
+    #[test]
+    fn a_sealing_key_is_32_bytes_and_is_not_printed() {
+        for wrong in ["", "short", &BASE64.encode([1; 31]), &format!("{},", key(1))] {
+            assert!(wrong.parse::<SealingKey>().is_err());
+        }
+        assert_eq!(format!("{:?}", key(1).parse::<SealingKey>().unwrap()), "[redacted]");
+    }
+}

@@ -1,0 +1,106 @@
+//! What functions are built of: opened from settings before they serve, and asked by `/ready/` whether they can.
+
+use std::{error::Error, sync::Arc};
+
+use clap::Args;
+use prometheus_client::registry::Registry;
+
+use crate::{
+    db::{Database, DatabaseSettings, Role},
+    domain::SystemClock,
+    seats::{Engine, RedisLink, RedisSettings},
+    signing::{Keyring, PublishedKeys, SealingSettings},
+};
+
+/// The parts of one kind of function.
+pub trait Parts: Clone + Send + Sync + Sized + 'static {
+    /// What opening them takes.
+    type Settings: Args + Send + 'static;
+
+    /// Opens them, without waiting for any server, and puts what they count on the metrics page.
+    ///
+    /// # Errors
+    /// If the settings make no sense.
+    fn open(settings: &Self::Settings, registry: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>>;
+
+    /// Names what they need and cannot reach now.
+    fn unreachable(&self) -> impl Future<Output = Vec<&'static str>> + Send;
+}
+
+/// What the seat engine needs to know.
+#[derive(Args, Clone, Debug)]
+pub struct SeatSettings {
+    /// PostgreSQL.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
+    /// Redis.
+    #[command(flatten)]
+    pub redis: RedisSettings,
+}
+
+impl Parts for Arc<Engine> {
+    type Settings = SeatSettings;
+
+    fn open(settings: &SeatSettings, registry: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let redis = RedisLink::new(&settings.redis)?;
+        let database = Database::new(&settings.database, Role::Functions)?;
+        let engine = Self::new(Engine::new(redis, database, Arc::new(SystemClock)));
+        engine.register(registry);
+        Ok(engine)
+    }
+
+    async fn unreachable(&self) -> Vec<&'static str> {
+        Engine::unreachable(self).await
+    }
+}
+
+/// What functions need to know that sign what they answer.
+#[derive(Args, Clone, Debug)]
+pub struct SignedSeatSettings {
+    /// The seats.
+    #[command(flatten)]
+    pub seats: SeatSettings,
+    /// The keys.
+    #[command(flatten)]
+    pub sealing: SealingSettings,
+}
+
+/// The seat engine, and the key that signs its leases.
+#[derive(Clone, Debug)]
+pub struct SignedSeats {
+    /// The engine.
+    pub seats: Arc<Engine>,
+    /// The keyring.
+    pub keys: Arc<Keyring>,
+}
+
+impl Parts for SignedSeats {
+    type Settings = SignedSeatSettings;
+
+    fn open(settings: &SignedSeatSettings, registry: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let seats = <Arc<Engine> as Parts>::open(&settings.seats, registry)?;
+        let keys = Arc::new(Keyring::new(seats.database().clone(), &settings.sealing, Arc::new(SystemClock)));
+        Ok(Self { seats, keys })
+    }
+
+    async fn unreachable(&self) -> Vec<&'static str> {
+        let mut down = Engine::unreachable(&self.seats).await;
+        if self.keys.leaf().await.is_err() {
+            down.push("signing_key");
+        }
+        down
+    }
+}
+
+impl Parts for Arc<PublishedKeys> {
+    type Settings = DatabaseSettings;
+
+    fn open(settings: &DatabaseSettings, _: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let database = Database::new(settings, Role::Functions)?;
+        Ok(Self::new(PublishedKeys::new(database, Arc::new(SystemClock))))
+    }
+
+    async fn unreachable(&self) -> Vec<&'static str> {
+        if self.database().ping().await.is_ok() { Vec::new() } else { vec!["database"] }
+    }
+}

@@ -23,6 +23,7 @@ pub fn free_port() -> u16 {
 /// A running function; killed when dropped.
 #[derive(Debug)]
 pub struct Process {
+    command: Command,
     child: Child,
     /// Where it serves, as http://host:port.
     pub url: String,
@@ -45,7 +46,8 @@ impl Process {
     /// If it does not start, or does not answer within ten seconds.
     pub async fn start_with(binary: &str, arguments: &[&str], database_url: &str, redis_url: &str, settings: &[(&str, &str)]) -> Self {
         let (port, metrics_port) = (free_port(), free_port());
-        let child = Command::new(binary)
+        let mut command = Command::new(binary);
+        command
             .args(arguments)
             .env("DATABASE_URL", database_url)
             .env("REDIS_URL", redis_url)
@@ -56,11 +58,14 @@ impl Process {
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the function's binary starts");
-        let process =
-            Self { child, url: format!("http://127.0.0.1:{port}"), metrics_url: format!("http://127.0.0.1:{metrics_port}/metrics") };
+            .kill_on_drop(true);
+        let child = command.spawn().expect("the function's binary starts");
+        let process = Self {
+            command,
+            child,
+            url: format!("http://127.0.0.1:{port}"),
+            metrics_url: format!("http://127.0.0.1:{metrics_port}/metrics"),
+        };
         process.wait_for("/health/", Duration::from_secs(10)).await;
         process
     }
@@ -95,14 +100,31 @@ impl Process {
         self.child.kill().await.expect("a process can be killed");
     }
 
+    /// Starts it again after it was killed, on its old port, and waits until it answers.
+    ///
+    /// # Panics
+    /// If it does not start, or does not answer within ten seconds.
+    pub async fn start_again(&mut self) {
+        self.child = self.command.spawn().expect("the function's binary starts");
+        self.wait_for("/health/", Duration::from_secs(10)).await;
+    }
+
+    /// Sends it a signal, named as `kill` names it.
+    ///
+    /// # Panics
+    /// If it cannot be sent.
+    pub async fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().await;
+        assert!(sent.is_ok_and(|status| status.success()), "a signal can be sent");
+    }
+
     /// Asks it to stop with SIGTERM; answers its exit code and how long it took.
     ///
     /// # Panics
     /// If it does not stop within twelve seconds.
     pub async fn terminate(&mut self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
-        let sent = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().await;
-        assert!(sent.is_ok_and(|status| status.success()), "SIGTERM can be sent");
+        self.signal("TERM").await;
         let status = tokio::time::timeout(Duration::from_secs(12), self.child.wait()).await.expect("it stops in time");
         (status.expect("its status can be had").code(), begun.elapsed())
     }

@@ -8,5 +8,6 @@ mod command_line;
 mod faults;
 mod footprint;
 mod operations;
+mod seat_command;
 mod shell;
 mod signing;

@@ -7,6 +7,7 @@
 //! never later than the truth, so whatever Redis has forgotten can be written back from it.
 
 mod acquire;
+mod answer;
 mod batcher;
 mod counters;
 mod heartbeat;

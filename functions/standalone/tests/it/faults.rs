@@ -76,6 +76,14 @@ struct Record {
 }
 
 impl Load {
+    /// After so many milliseconds something happens: the service is back by itself, and no rule was broken.
+    async fn withstand(&self, scene: &Scene, after: u64, happens: impl AsyncFnOnce()) {
+        sleep(Duration::from_millis(after)).await;
+        happens().await;
+        self.assert_back().await;
+        scene.assert_invariant().await;
+    }
+
     fn start(scene: &Scene) -> Self {
         let (stop, record) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Record::default())));
         let mut devices = JoinSet::new();
@@ -177,10 +185,7 @@ async fn redis_is_flushed_in_the_middle_of_load() {
     let scene = Scene::set(&[]).await;
     let load = Load::start(&scene);
     for _ in 0..10 {
-        sleep(Duration::from_millis(200)).await;
-        scene.redis("FLUSHALL").await;
-        load.assert_back().await;
-        scene.assert_invariant().await;
+        load.withstand(&scene, 200, async || scene.redis("FLUSHALL").await).await;
     }
     load.end().await;
     scene.assert_invariant().await;
@@ -191,12 +196,12 @@ async fn redis_is_killed_and_comes_back_empty() {
     let scene = Scene::set(&[]).await;
     let load = Load::start(&scene);
     for _ in 0..2 {
-        sleep(Duration::from_millis(500)).await;
-        scene.servers.control("kill", "redis").await;
-        sleep(Duration::from_millis(700)).await;
-        scene.servers.control("start", "redis").await;
-        load.assert_back().await;
-        scene.assert_invariant().await;
+        let kill_and_start = async || {
+            scene.servers.control("kill", "redis").await;
+            sleep(Duration::from_millis(700)).await;
+            scene.servers.control("start", "redis").await;
+        };
+        load.withstand(&scene, 500, kill_and_start).await;
     }
     sleep(Duration::from_millis(500)).await;
     load.end().await;
@@ -207,16 +212,13 @@ async fn redis_is_killed_and_comes_back_empty() {
 async fn postgresql_is_restarted_under_load() {
     let scene = Scene::set(&[]).await;
     let load = Load::start(&scene);
-    for action in ["restart", "kill"] {
+    let kill_and_start = async || {
+        scene.servers.control("kill", "postgres").await;
         sleep(Duration::from_millis(500)).await;
-        scene.servers.control(action, "postgres").await;
-        if action == "kill" {
-            sleep(Duration::from_millis(500)).await;
-            scene.servers.control("start", "postgres").await;
-        }
-        load.assert_back().await;
-        scene.assert_invariant().await;
-    }
+        scene.servers.control("start", "postgres").await;
+    };
+    load.withstand(&scene, 500, async || scene.servers.control("restart", "postgres").await).await;
+    load.withstand(&scene, 500, kill_and_start).await;
     sleep(Duration::from_millis(500)).await;
     load.end().await;
     scene.assert_invariant().await;

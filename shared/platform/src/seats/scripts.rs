@@ -2,10 +2,14 @@
 
 use std::{mem, sync::Arc};
 
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, cmd};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, cmd};
 use uuid::Uuid;
 
-use super::{Error, RedisLink, records::LiveSession};
+use super::{
+    Error, RedisLink,
+    answer::{Answer, seated},
+    records::LiveSession,
+};
 use crate::domain::{
     Clock, HardwareHash, Holder, License, LicenseId, Refusal, SeatNumber, SessionId, SessionKey, TenantId, Timestamp, from_millis,
 };
@@ -379,68 +383,4 @@ fn policy(call: &mut Cmd, license: &License) {
         None => call.arg(""),
     };
     call.arg(license.tenant.as_uuid().as_bytes());
-}
-
-/// Which seat, and on which device, by the record of a session as the prelude has it.
-fn seated(record: &[u8]) -> Result<(SeatNumber, HardwareHash), Error> {
-    let seat = record.get(8..12).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes).and_then(SeatNumber::new);
-    let hardware = record.get(28..60).and_then(|bytes| bytes.try_into().ok()).map(HardwareHash::from_bytes);
-    seat.zip(hardware).ok_or_else(|| Error::Unexpected("the record of a session in Redis".to_owned()))
-}
-
-/// A script's answer, read from front to back.
-struct Answer(std::vec::IntoIter<Value>);
-
-impl Answer {
-    fn of(value: Value) -> Result<Self, Error> {
-        match value {
-            Value::Array(items) => Ok(Self(items.into_iter())),
-            other => Err(Error::Unexpected(format!("a script answered {other:?}"))),
-        }
-    }
-
-    fn list(&mut self) -> Result<Self, Error> {
-        Self::of(self.next()?)
-    }
-
-    fn next(&mut self) -> Result<Value, Error> {
-        self.0.next().ok_or_else(|| Error::Unexpected("a script's answer ended early".to_owned()))
-    }
-
-    fn bytes(&mut self) -> Result<Vec<u8>, Error> {
-        match self.next()? {
-            Value::BulkString(bytes) => Ok(bytes),
-            other => Err(Error::Unexpected(format!("{other:?} is no string"))),
-        }
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
-        self.bytes()?.try_into().map_err(|_| Error::Unexpected(format!("{N} bytes were expected")))
-    }
-
-    fn word(&mut self) -> Result<String, Error> {
-        String::from_utf8(self.bytes()?).map_err(|error| Error::Unexpected(error.to_string()))
-    }
-
-    fn number(&mut self) -> Result<i64, Error> {
-        match self.next()? {
-            Value::Int(number) => Ok(number),
-            other => Err(Error::Unexpected(format!("{other:?} is no number"))),
-        }
-    }
-
-    fn count(&mut self) -> Result<u32, Error> {
-        u32::try_from(self.number()?).map_err(|error| Error::Unexpected(error.to_string()))
-    }
-
-    fn time(&mut self) -> Result<Timestamp, Error> {
-        Ok(from_millis(self.number()?))
-    }
-
-    fn place(&mut self) -> Result<Place, Error> {
-        let session = self.array()?;
-        let seat = SeatNumber::new(self.count()?).ok_or_else(|| Error::Unexpected("seat 0".to_owned()))?;
-        let (now, expires_at) = (self.time()?, self.time()?);
-        Ok(Place { session: SessionKey::from_bytes(session), seat, now, expires_at, used: self.count()? })
-    }
 }

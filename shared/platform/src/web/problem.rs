@@ -188,19 +188,51 @@ impl ApiError {
             Self::NotReady(down) => {
                 document.insert("down".to_owned(), json!(down));
             }
-            _ => {}
+            Self::Refused { stop_by: None, .. }
+            | Self::MalformedBody(_)
+            | Self::LicenseNotFound
+            | Self::SessionNotFound
+            | Self::SessionEnded(_)
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::RequestInFlight
+            | Self::PayloadTooLarge
+            | Self::UnsupportedMediaType
+            | Self::IdempotencyKeyReused
+            | Self::Unavailable(_)
+            | Self::Timeout
+            | Self::Internal(_) => {}
+        }
+    }
+
+    /// Tells the log, once, what the client is not told.
+    fn log(&self, request_id: &str) {
+        let (status, code, _) = self.face();
+        match self {
+            Self::Internal(cause) => tracing::error!(request_id, error = %cause, "internal error"),
+            Self::Unavailable(cause) => tracing::warn!(request_id, error = %cause, "unavailable"),
+            Self::NotReady(down) => tracing::warn!(request_id, ?down, "not ready"),
+            Self::Timeout => tracing::warn!(request_id, "a request took too long"),
+            Self::Invalid(_)
+            | Self::MalformedBody(_)
+            | Self::NoSeats { .. }
+            | Self::Refused { .. }
+            | Self::LicenseNotFound
+            | Self::SessionNotFound
+            | Self::SessionEnded(_)
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::RequestInFlight
+            | Self::PayloadTooLarge
+            | Self::UnsupportedMediaType
+            | Self::IdempotencyKeyReused => tracing::debug!(request_id, status = status.as_u16(), code, "refused"),
         }
     }
 
     /// The whole answer. Causes go to the log, here and nowhere else, and never to the client.
     pub(super) fn render(&self, request_id: &str) -> Response {
         let (status, code, title) = self.face();
-        match self {
-            Self::Internal(cause) => tracing::error!(request_id, error = %cause, "internal error"),
-            Self::Unavailable(cause) => tracing::warn!(request_id, error = %cause, "unavailable"),
-            Self::NotReady(down) => tracing::warn!(request_id, ?down, "not ready"),
-            _ => tracing::debug!(request_id, code, "refused"),
-        }
+        self.log(request_id);
         let mut document = Map::new();
         document.insert("type".to_owned(), json!(format!("urn:coditect:problem:{code}")));
         document.insert("title".to_owned(), json!(title));

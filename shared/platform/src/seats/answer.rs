@@ -1,0 +1,70 @@
+//! What scripts answer, and what they keep of a session.
+
+use redis::Value;
+
+use super::{Error, scripts::Place};
+use crate::domain::{HardwareHash, SeatNumber, SessionKey, Timestamp, from_millis};
+
+/// A script's answer, read from front to back.
+pub(super) struct Answer(std::vec::IntoIter<Value>);
+
+impl Answer {
+    pub(super) fn of(value: Value) -> Result<Self, Error> {
+        match value {
+            Value::Array(items) => Ok(Self(items.into_iter())),
+            other => Err(Error::Unexpected(format!("a script answered {other:?}"))),
+        }
+    }
+
+    pub(super) fn list(&mut self) -> Result<Self, Error> {
+        Self::of(self.next()?)
+    }
+
+    pub(super) fn next(&mut self) -> Result<Value, Error> {
+        self.0.next().ok_or_else(|| Error::Unexpected("a script's answer ended early".to_owned()))
+    }
+
+    pub(super) fn bytes(&mut self) -> Result<Vec<u8>, Error> {
+        match self.next()? {
+            Value::BulkString(bytes) => Ok(bytes),
+            other => Err(Error::Unexpected(format!("{other:?} is no string"))),
+        }
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        self.bytes()?.try_into().map_err(|_| Error::Unexpected(format!("{N} bytes were expected")))
+    }
+
+    pub(super) fn word(&mut self) -> Result<String, Error> {
+        String::from_utf8(self.bytes()?).map_err(|error| Error::Unexpected(error.to_string()))
+    }
+
+    pub(super) fn number(&mut self) -> Result<i64, Error> {
+        match self.next()? {
+            Value::Int(number) => Ok(number),
+            other => Err(Error::Unexpected(format!("{other:?} is no number"))),
+        }
+    }
+
+    pub(super) fn count(&mut self) -> Result<u32, Error> {
+        u32::try_from(self.number()?).map_err(|error| Error::Unexpected(error.to_string()))
+    }
+
+    pub(super) fn time(&mut self) -> Result<Timestamp, Error> {
+        Ok(from_millis(self.number()?))
+    }
+
+    pub(super) fn place(&mut self) -> Result<Place, Error> {
+        let session = self.array()?;
+        let seat = SeatNumber::new(self.count()?).ok_or_else(|| Error::Unexpected("seat 0".to_owned()))?;
+        let (now, expires_at) = (self.time()?, self.time()?);
+        Ok(Place { session: SessionKey::from_bytes(session), seat, now, expires_at, used: self.count()? })
+    }
+}
+
+/// Which seat, and on which device, by the record of a session as the prelude has it.
+pub(super) fn seated(record: &[u8]) -> Result<(SeatNumber, HardwareHash), Error> {
+    let seat = record.get(8..12).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes).and_then(SeatNumber::new);
+    let hardware = record.get(28..60).and_then(|bytes| bytes.try_into().ok()).map(HardwareHash::from_bytes);
+    seat.zip(hardware).ok_or_else(|| Error::Unexpected("the record of a session in Redis".to_owned()))
+}

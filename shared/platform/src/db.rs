@@ -53,6 +53,8 @@ pub enum Role {
     Functions,
     /// The sweep and other jobs: sessions of all tenants.
     Jobs,
+    /// The administration: changes what one tenant has, and for staff what any has.
+    Admin,
 }
 
 impl Role {
@@ -60,6 +62,7 @@ impl Role {
         match self {
             Self::Functions => "coditect_functions",
             Self::Jobs => "coditect_jobs",
+            Self::Admin => "coditect_admin",
         }
     }
 
@@ -69,6 +72,8 @@ impl Role {
         match self {
             Self::Functions => "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off",
             Self::Jobs => "-c plan_cache_mode=force_generic_plan",
+            // Filters that may be there or not make many plans of one statement.
+            Self::Admin => "-c plan_cache_mode=force_custom_plan",
         }
     }
 }

@@ -1,8 +1,6 @@
 //! Licenses and the rules of using them.
 
-use std::{str::FromStr, time::Duration};
-
-use serde::{Serialize, Serializer};
+use std::time::Duration;
 
 use super::{LicenseId, SignedDocument, TenantId, Timestamp};
 
@@ -13,6 +11,12 @@ pub const DEFAULT_SESSION_TTL: Duration = Duration::from_secs(360);
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("must be one of {0}")]
 pub struct UnknownWord(&'static str);
+
+impl UnknownWord {
+    pub(super) const fn of(known: &'static str) -> Self {
+        Self(known)
+    }
+}
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -28,24 +32,25 @@ macro_rules! words {
             }
         }
 
-        impl FromStr for $name {
-            type Err = UnknownWord;
+        impl std::str::FromStr for $name {
+            type Err = super::UnknownWord;
 
-            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+            fn from_str(word: &str) -> Result<Self, super::UnknownWord> {
                 match word {
                     $($word => Ok(Self::$variant),)+
-                    _ => Err(UnknownWord(&concat!($(", ", $word),+)[2..])),
+                    _ => Err(super::UnknownWord::of(&concat!($(", ", $word),+)[2..])),
                 }
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())
             }
         }
     };
 }
+pub(super) use words;
 
 words! {
     /// What a customer has bought.
@@ -89,19 +94,6 @@ words! {
         Device = "device",
         /// One seat for each acquire, told apart by its idempotency key.
         Process = "process",
-    }
-}
-words! {
-    /// What a user may do in a tenant, from the most to the least.
-    Role {
-        /// Everything, billing included.
-        Owner = "owner",
-        /// Manages users and sessions.
-        Admin = "admin",
-        /// Uses licenses.
-        Member = "member",
-        /// Sees what is its own.
-        Guest = "guest",
     }
 }
 words! {
@@ -337,7 +329,7 @@ mod tests {
         for refusal in [Refusal::NotStarted, Refusal::Expired, Refusal::Suspended, Refusal::TenantSuspended] {
             assert_eq!(refusal.code().parse(), Ok(refusal));
         }
-        let error = "king".parse::<Role>().unwrap_err();
-        assert_eq!(error.to_string(), "must be one of owner, admin, member, guest");
+        let error = "king".parse::<Tier>().unwrap_err();
+        assert_eq!(error.to_string(), "must be one of trial, starter, professional, enterprise");
     }
 }

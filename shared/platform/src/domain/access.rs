@@ -1,0 +1,131 @@
+//! Who may do what: one table, that code, tests and documentation share.
+
+use super::{TenantId, UserId, license::words};
+
+words! {
+    /// How somebody stands, from the least to the most.
+    Standing {
+        /// Sees what is its own.
+        Guest = "guest",
+        /// Uses licenses.
+        Member = "member",
+        /// Manages users and sessions.
+        Admin = "admin",
+        /// Everything in its tenant, billing included.
+        Owner = "owner",
+        /// The vendor's own people, over all tenants.
+        Staff = "staff",
+    }
+}
+
+words! {
+    /// What somebody may want to do. Each operation of the administration is one of these.
+    Permission {
+        /// See one's own sessions.
+        SeeOwnSessions = "see_own_sessions",
+        /// Acquire a seat with a token.
+        AcquireWithToken = "acquire_with_token",
+        /// See licenses, usage and every session of the tenant.
+        SeeTenant = "see_tenant",
+        /// Revoke sessions and block hardware.
+        RevokeSessions = "revoke_sessions",
+        /// See and manage users below one's own standing, and invite such.
+        ManageUsers = "manage_users",
+        /// Read what happened.
+        ReadAudit = "read_audit",
+        /// Change the tenant's settings, roles and billing.
+        ManageTenant = "manage_tenant",
+        /// Have personal access tokens.
+        HaveTokens = "have_tokens",
+        /// Create, suspend and reinstate tenants.
+        ManageTenants = "manage_tenants",
+        /// Issue and change licenses.
+        ManageLicenses = "manage_licenses",
+        /// See the state of the signing keys.
+        SeeKeys = "see_keys",
+    }
+}
+
+/// Who may do what. A member acquires seats; staff do not, for they belong to no tenant.
+const TABLE: &[(Permission, &[Standing])] = {
+    use Standing::{Admin, Guest, Member, Owner, Staff};
+    &[
+        (Permission::SeeOwnSessions, &[Guest, Member, Admin, Owner, Staff]),
+        (Permission::AcquireWithToken, &[Member, Admin, Owner]),
+        (Permission::SeeTenant, &[Member, Admin, Owner, Staff]),
+        (Permission::RevokeSessions, &[Admin, Owner, Staff]),
+        (Permission::ManageUsers, &[Admin, Owner, Staff]),
+        (Permission::ReadAudit, &[Admin, Owner, Staff]),
+        (Permission::ManageTenant, &[Owner, Staff]),
+        (Permission::HaveTokens, &[Member, Admin, Owner]),
+        (Permission::ManageTenants, &[Staff]),
+        (Permission::ManageLicenses, &[Staff]),
+        (Permission::SeeKeys, &[Staff]),
+    ]
+};
+
+impl Permission {
+    /// Who has it.
+    #[must_use]
+    pub fn holders(self) -> &'static [Standing] {
+        TABLE.iter().find(|(permission, _)| *permission == self).map_or(&[], |(_, holders)| holders)
+    }
+
+    /// Every permission, in the table's order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|(permission, _)| *permission)
+    }
+}
+
+/// Somebody whose credential was good: a person, by a token of its own or of its identity provider.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Principal {
+    /// The user, or member of staff.
+    pub id: UserId,
+    /// How it stands.
+    pub standing: Standing,
+    /// Whose it is. None for staff.
+    pub tenant: Option<TenantId>,
+    /// Its address, as our record has it.
+    pub email: String,
+    /// The personal access token that it came with, and what that narrows it to.
+    pub token: Option<(uuid::Uuid, Vec<Permission>)>,
+}
+
+impl Principal {
+    /// Whether it may do this. A personal access token allows what its owner may and its scopes name.
+    #[must_use]
+    pub fn may(&self, permission: Permission) -> bool {
+        permission.holders().contains(&self.standing) && self.token.as_ref().is_none_or(|(_, scopes)| scopes.contains(&permission))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_permission_is_in_the_table_and_grows_with_standing_but_for_what_only_a_tenants_own_may() {
+        let order = [Standing::Guest, Standing::Member, Standing::Admin, Standing::Owner];
+        for permission in Permission::all() {
+            let has: Vec<bool> = order.iter().map(|standing| permission.holders().contains(standing)).collect();
+            assert!(has.is_sorted(), "{permission:?}");
+        }
+        assert!(Permission::all().count() == 11 && Permission::all().all(|permission| !permission.holders().is_empty()));
+    }
+
+    #[test]
+    fn a_token_narrows_and_never_widens() {
+        let mut principal = Principal {
+            id: UserId::random(),
+            standing: Standing::Member,
+            tenant: Some(TenantId::random()),
+            email: "m@x.example".to_owned(),
+            token: None,
+        };
+        assert!(principal.may(Permission::SeeTenant) && !principal.may(Permission::ReadAudit));
+        principal.token = Some((uuid::Uuid::new_v4(), vec![Permission::SeeOwnSessions, Permission::ReadAudit]));
+        assert!(principal.may(Permission::SeeOwnSessions));
+        assert!(!principal.may(Permission::SeeTenant) && !principal.may(Permission::ReadAudit));
+    }
+}

@@ -8,6 +8,7 @@ mod bootstrap;
 mod licenses;
 mod migrate;
 mod tls;
+mod transaction;
 
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ use uuid::Uuid;
 
 pub(crate) use bootstrap::bootstrap;
 pub use bootstrap::{Issued, NewCustomer};
-pub(crate) use licenses::license;
+pub use licenses::license;
 pub use migrate::{MIGRATIONS_HASH, migrate};
+pub use transaction::{Scope, Transaction};
 
 use crate::{Secret, domain::TenantId};
 
@@ -96,6 +98,17 @@ pub enum Error {
     /// The settings make no sense.
     #[error("database settings: {0}")]
     Settings(String),
+}
+
+impl Error {
+    /// Whether PostgreSQL refused because of this constraint or unique index.
+    #[must_use]
+    pub fn violates(&self, constraint: &str) -> bool {
+        match self {
+            Self::Query(query) => query.as_db_error().and_then(tokio_postgres::error::DbError::constraint) == Some(constraint),
+            Self::Pool(_) | Self::Deadline | Self::Record(_) | Self::Settings(_) => false,
+        }
+    }
 }
 
 /// A pool of connections that act as one [`Role`]. Cheap to clone.

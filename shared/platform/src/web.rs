@@ -3,6 +3,7 @@
 
 mod body;
 mod edge;
+mod fields;
 mod metrics;
 mod parts;
 mod problem;
@@ -11,8 +12,9 @@ mod server;
 mod settings;
 mod telemetry;
 
-pub use body::{Fields, JsonObject};
+pub use body::{JsonObject, MaybeJsonObject};
 pub use edge::shell;
+pub use fields::{Change, Fields, Member, text, texts, truth, whole};
 pub use metrics::Metrics;
 pub use parts::{Parts, SeatSettings, SignedSeatSettings, SignedSeats};
 pub use problem::{ApiError, FieldFault};

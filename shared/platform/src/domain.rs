@@ -1,7 +1,9 @@
 //! Pure rules, typed values and the clock. No I/O.
 
 mod access;
+mod access_token;
 mod base32;
+mod bech32m;
 mod document;
 mod identity;
 mod ids;
@@ -10,6 +12,7 @@ mod license_key;
 mod time;
 
 pub use access::{Permission, Principal, Standing};
+pub use access_token::{AccessToken, InvalidAccessToken};
 pub use document::{LicenseData, LicenseDocument, SignedDocument};
 pub use identity::{Email, Fault, HardwareHash, HardwareId, Holder, IdempotencyKey, Nonce, SeatNumber, fingerprint};
 pub use ids::{InvalidId, LicenseId, SessionId, SessionKey, TenantId, UserId};

@@ -1,6 +1,7 @@
 //! The HTTP shell that every function shares: strict bodies in, answers and problem documents out, deadlines, metrics,
 //! health, and a graceful end.
 
+mod authenticator;
 mod body;
 mod edge;
 mod metrics;
@@ -11,6 +12,7 @@ mod server;
 mod settings;
 mod telemetry;
 
+pub use authenticator::{Algorithm, AuthenticationSettings, Authenticator, InvalidIssuers, InvalidKeys, InvalidKeysUrl, Issuer, Issuers};
 pub use body::{Fields, JsonObject};
 pub use edge::shell;
 pub use metrics::Metrics;

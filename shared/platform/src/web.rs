@@ -16,7 +16,7 @@ pub use authenticator::{Algorithm, AuthenticationSettings, Authenticator, Invali
 pub use body::{Fields, JsonObject};
 pub use edge::shell;
 pub use metrics::Metrics;
-pub use parts::{Parts, SeatSettings, SignedSeatSettings, SignedSeats};
+pub use parts::{AcquireParts, AcquireSettings, Parts, SeatSettings, SignedSeatSettings, SignedSeats, ValidateParts, ValidateSettings};
 pub use problem::{ApiError, FieldFault};
 pub use serve::{block_on, run, serve};
 pub use settings::HttpSettings;

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     db,
-    domain::{EndReason, Refusal, Timestamp, rfc3339},
+    domain::{EndReason, Refusal, Timestamp, Unadmitted, rfc3339},
     seats, signing,
 };
 
@@ -276,6 +276,15 @@ impl IntoResponse for ApiError {
         let mut response = self.face().0.into_response();
         response.extensions_mut().insert(Raised(Arc::new(self)));
         response
+    }
+}
+
+impl From<Unadmitted> for ApiError {
+    fn from(why: Unadmitted) -> Self {
+        match why {
+            Unadmitted::NoToken => Self::Unauthenticated,
+            Unadmitted::OtherEmail => Self::invalid("user_email", "must be the address that the token stands for"),
+        }
     }
 }
 

@@ -8,17 +8,17 @@ use axum::{
     routing::post,
 };
 use platform::{
-    domain::{Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, SessionId, Timestamp, rfc3339_millis},
+    domain::{Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, SessionId, Timestamp, rfc3339_millis},
     seats::{Acquired, Applicant, Seat},
     signing::{Leaf, Lease},
-    web::{ApiError, Fields, JsonObject, SignedSeats},
+    web::{AcquireParts, ApiError, Fields, JsonObject, SignedSeats},
 };
 use serde::Serialize;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The function's one route.
-pub fn router(parts: SignedSeats) -> Router {
+pub fn router(parts: AcquireParts) -> Router {
     Router::new().route("/api/v1/licenses/acquire", post(acquire)).with_state(parts)
 }
 
@@ -60,13 +60,17 @@ struct Answer<'a> {
     seats_total: u32,
 }
 
-async fn acquire(State(parts): State<SignedSeats>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
-    let SignedSeats { seats, keys } = parts;
+async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
+    let AcquireParts { signed: SignedSeats { seats, keys }, callers } = parts;
+    let caller = callers.authenticate(&headers).await?;
+    if caller.as_ref().is_some_and(|caller| !caller.may(Permission::AcquireWithToken)) {
+        return Err(ApiError::Forbidden);
+    }
     let idempotency_key = idempotency_key(&headers)?;
     let request = Request::parse(&body)?;
     // Before a seat is taken: without a key there is no answer to give.
     let leaf = keys.leaf().await?;
-    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body);
+    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body).known_as(caller);
     match seats.acquire(&request.license_key, applicant).await? {
         Acquired::Granted(seat) => {
             let answer = answer(&seat, &leaf, request.nonce.as_ref())?;
@@ -90,6 +94,7 @@ async fn acquire(State(parts): State<SignedSeats>, headers: HeaderMap, JsonObjec
             retry_after_secs: retry_after,
         }),
         Acquired::Refused(why) => Err(ApiError::refused(why)),
+        Acquired::Unadmitted(why) => Err(why.into()),
         Acquired::Unknown => Err(ApiError::LicenseNotFound),
     }
 }

@@ -7,6 +7,7 @@
 mod bootstrap;
 mod licenses;
 mod migrate;
+mod people;
 mod tls;
 mod transaction;
 
@@ -22,7 +23,13 @@ pub(crate) use bootstrap::bootstrap;
 pub use bootstrap::{Issued, NewCustomer};
 pub use licenses::license;
 pub use migrate::{MIGRATIONS_HASH, migrate};
+<<<<<<< HEAD
 pub use transaction::{Scope, Transaction};
+=======
+pub use people::PEOPLE;
+pub(crate) use people::{Person, person_by_identity, person_by_token};
+pub(crate) use tls::client_config;
+>>>>>>> auth
 
 use crate::{Secret, domain::TenantId};
 

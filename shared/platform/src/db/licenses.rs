@@ -38,6 +38,7 @@ pub fn license(row: &Row) -> Result<License, Error> {
             expires_at: row.try_get("expires_at")?,
             features: row.try_get("features")?,
         },
+        requires_token: row.try_get("requires_token")?,
         document: document.transpose()?,
     })
 }

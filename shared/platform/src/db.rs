@@ -23,13 +23,10 @@ pub(crate) use bootstrap::bootstrap;
 pub use bootstrap::{Issued, NewCustomer};
 pub use licenses::license;
 pub use migrate::{MIGRATIONS_HASH, migrate};
-<<<<<<< HEAD
-pub use transaction::{Scope, Transaction};
-=======
 pub use people::PEOPLE;
 pub(crate) use people::{Person, person_by_identity, person_by_token};
 pub(crate) use tls::client_config;
->>>>>>> auth
+pub use transaction::{Scope, Transaction};
 
 use crate::{Secret, domain::TenantId};
 

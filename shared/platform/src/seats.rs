@@ -16,6 +16,7 @@ mod rebuild;
 mod records;
 mod redis_link;
 mod release;
+mod revoke;
 mod scripts;
 pub mod statements;
 mod sweep;

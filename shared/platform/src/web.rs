@@ -3,6 +3,7 @@
 
 mod authenticator;
 mod body;
+mod conflict;
 mod edge;
 mod fields;
 mod metrics;
@@ -15,6 +16,7 @@ mod telemetry;
 
 pub use authenticator::{Algorithm, AuthenticationSettings, Authenticator, InvalidIssuers, InvalidKeys, InvalidKeysUrl, Issuer, Issuers};
 pub use body::{JsonObject, MaybeJsonObject};
+pub use conflict::Conflict;
 pub use edge::shell;
 pub use fields::{Change, Fields, Member, text, texts, truth, whole};
 pub use metrics::Metrics;

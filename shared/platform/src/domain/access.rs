@@ -18,6 +18,20 @@ words! {
     }
 }
 
+impl Standing {
+    /// Whether somebody who stands so and manages users may do so with people who stand like this: owners and staff with all of a tenant's,
+    /// others with those below them.
+    #[must_use]
+    pub const fn manages(self, other: Self) -> bool {
+        match (self, other) {
+            (_, Self::Staff) | (Self::Guest | Self::Member, _) => false,
+            (Self::Staff | Self::Owner, Self::Guest | Self::Member | Self::Admin | Self::Owner) => true,
+            (Self::Admin, Self::Guest | Self::Member) => true,
+            (Self::Admin, Self::Admin | Self::Owner) => false,
+        }
+    }
+}
+
 words! {
     /// What somebody may want to do. Each operation of the administration is one of these.
     Permission {
@@ -112,6 +126,16 @@ mod tests {
             assert!(has.is_sorted(), "{permission:?}");
         }
         assert!(Permission::all().count() == 11 && Permission::all().all(|permission| !permission.holders().is_empty()));
+    }
+
+    #[test]
+    fn people_manage_those_below_them_and_owners_each_other() {
+        use Standing::{Admin, Guest, Member, Owner, Staff};
+        let all = [Guest, Member, Admin, Owner, Staff];
+        let managed = |standing: Standing| all.into_iter().filter(move |other| standing.manages(*other)).collect::<Vec<_>>();
+        assert_eq!((managed(Guest), managed(Member)), (vec![], vec![]));
+        assert_eq!(managed(Admin), [Guest, Member]);
+        assert_eq!((managed(Owner), managed(Staff)), (all[..4].to_vec(), all[..4].to_vec()));
     }
 
     #[test]

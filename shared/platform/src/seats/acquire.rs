@@ -181,9 +181,7 @@ impl Engine {
                 if self.is_alive(&license, place.session).await? {
                     return Ok(Some(Acquired::Granted(seat(license, &place, applicant))));
                 }
-                self.give_back(&license, place.session).await;
-                self.rebuild(&license, Why::Drift).await?;
-                Ok(None)
+                self.take_back(&license, &place, applicant).await
             }
             Err(error) => {
                 self.give_back(&license, place.session).await;
@@ -192,7 +190,7 @@ impl Engine {
         }
     }
 
-    /// Records a grant, over the dead where they are in the way. False: the seat or the holder is taken.
+    /// Records a grant, over the dead where they are in the way. False: the seat or the holder is taken, or the device is blocked.
     async fn record(&self, license: &Arc<License>, place: Place, applicant: &Applicant) -> Result<bool, Error> {
         let grant = Grant { license: Arc::clone(license), place, applicant: applicant.clone() };
         Ok(self.grants.ask(license.tenant, grant.clone()).await? || records::grant_over_dead(&self.database, &grant).await?)
@@ -211,12 +209,18 @@ impl Engine {
             None if self.record(&license, place, applicant).await? || self.is_alive(&license, place.session).await? => {
                 Ok(Some(Acquired::Held(seat(license, &place, applicant))))
             }
-            None => {
-                self.give_back(&license, place.session).await;
-                self.rebuild(&license, Why::Drift).await?;
-                Ok(None)
-            }
+            None => self.take_back(&license, &place, applicant).await,
         }
+    }
+
+    /// The record refuses a seat that Redis has chosen: the device is blocked, or Redis had forgotten something, now mended.
+    async fn take_back(&self, license: &License, place: &Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
+        self.give_back(license, place.session).await;
+        if records::is_blocked(&self.database, license, applicant, place.now).await? {
+            return Ok(Some(Acquired::Refused(Refusal::HardwareBlocked)));
+        }
+        self.rebuild(license, Why::Drift).await?;
+        Ok(None)
     }
 
     async fn is_alive(&self, license: &License, session: SessionKey) -> Result<bool, Error> {

@@ -3,6 +3,7 @@
 use std::{error::Error, time::Duration};
 
 use clap::Args;
+use kms::RootSettings;
 use platform::{
     db::{self, DatabaseSettings, NewCustomer},
     domain::{Clock, Email, Policy, SeatUnit, SystemClock, Tier},
@@ -10,7 +11,6 @@ use platform::{
 };
 use serde_json::json;
 
-use crate::root::RootSettings;
 
 #[derive(Args, Debug)]
 pub(super) struct Settings {

@@ -3,13 +3,13 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
+use kms::RootSettings;
 use platform::{
     db::{Database, DatabaseSettings, Role},
     domain::{Clock, SystemClock},
     signing::{self, KeyRotation, Schedule, SealingSettings},
 };
 
-use crate::root::RootSettings;
 
 /// When leaf keys change.
 #[derive(Args, Clone, Copy, Debug)]

@@ -2,7 +2,6 @@
 
 mod bootstrap;
 mod keys;
-mod root;
 mod serve;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};

@@ -4,6 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use axum::Router;
 use clap::Args;
+use kms::RootSettings;
 use platform::{
     db::{Database, Role},
     domain::{Clock, SystemClock},
@@ -13,7 +14,7 @@ use platform::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{keys::ScheduleSettings, root::RootSettings};
+use crate::keys::ScheduleSettings;
 
 /// Seconds between two looks at the keys, and at licenses that have changed since their documents were signed.
 const SIGNING_INTERVAL: u64 = 10;

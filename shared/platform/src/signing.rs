@@ -21,7 +21,7 @@ mod schedule;
 mod sealing;
 pub mod statements;
 
-pub use documents::{issue, sign_changed};
+pub use documents::{issue, sign as sign_document, sign_changed};
 pub use keyring::{Keyring, SealingSettings};
 pub use leaf::{Leaf, LeafJwk, Lease};
 pub use local_root::LocalRoot;

@@ -17,7 +17,7 @@ mod telemetry;
 pub use authenticator::{Algorithm, AuthenticationSettings, Authenticator, InvalidIssuers, InvalidKeys, InvalidKeysUrl, Issuer, Issuers};
 pub use body::{JsonObject, MaybeJsonObject};
 pub use conflict::Conflict;
-pub use edge::shell;
+pub use edge::{REQUEST_ID, shell};
 pub use fields::{Change, Fields, Member, text, texts, truth, whole};
 pub use metrics::Metrics;
 pub use parts::{AcquireParts, AcquireSettings, Parts, SeatSettings, SignedSeatSettings, SignedSeats, ValidateParts, ValidateSettings};

@@ -48,6 +48,18 @@ impl<'a> Fields<'a> {
         Ok(Self { names, members: Members::read(body, names)?, faults: Vec::new() })
     }
 
+    /// Reads the parameters of a query.
+    #[must_use]
+    pub fn of_query(query: Option<&'a str>, names: &'static [&'static str]) -> Self {
+        let mut members = vec![Member::Missing; names.len()];
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            if let Some(at) = names.iter().position(|known| *known == name) {
+                members[at] = if matches!(members[at], Member::Missing) { Member::Text(value) } else { Member::Twice };
+            }
+        }
+        Self { names, members, faults: Vec::new() }
+    }
+
     /// A string that must be there.
     pub fn required<T, E: fmt::Display>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         self.must(name, text(parse))
@@ -241,6 +253,17 @@ mod tests {
         }
         let mut fields = Fields::parse(br#"{"one": true, "two": 0}"#, NAMES).unwrap();
         assert_eq!((fields.must("one", truth), fields.must("two", truth)), (Some(true), None));
+    }
+
+    #[test]
+    fn a_query_is_read_as_an_object_is() {
+        let mut query = Fields::of_query(Some("one=4%32&x=7&two=a&two=b"), NAMES);
+        assert_eq!(query.required("one", str::parse::<u8>), Some(42));
+        assert_eq!(query.optional("two", str::parse::<u8>), None);
+        assert!(matches!(query.finish(), Err(ApiError::Invalid(faults)) if faults.len() == 1));
+        let mut query = Fields::of_query(None, NAMES);
+        assert_eq!(query.optional("one", str::parse::<u8>), None);
+        assert!(query.finish().is_ok());
     }
 
     #[test]

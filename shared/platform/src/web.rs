@@ -4,6 +4,7 @@
 mod body;
 mod edge;
 mod metrics;
+mod openapi;
 mod parts;
 mod problem;
 mod serve;
@@ -14,6 +15,7 @@ mod telemetry;
 pub use body::{Fields, JsonObject};
 pub use edge::shell;
 pub use metrics::Metrics;
+pub use openapi::{Problem, describe};
 pub use parts::{Parts, SeatSettings, SignedSeatSettings, SignedSeats};
 pub use problem::{ApiError, FieldFault};
 pub use serve::{block_on, run, serve};

@@ -67,6 +67,11 @@ pub fn describe(parts: impl IntoIterator<Item = OpenApi>) -> Value {
         "description": "An identity provider's JWT, or a personal access token (`cdt_…`).",
     });
     document["servers"] = json!([{ "url": "/" }]);
+    document["tags"] = json!([
+        { "name": "seats", "description": "What a running copy of a program calls." },
+        { "name": "administration", "description": "What owners and staff do." },
+        { "name": "discovery", "description": "What everybody may know." },
+    ]);
     document
 }
 

@@ -7,10 +7,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use platform::{
-    domain::{Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, SessionId, Timestamp, rfc3339_millis},
+    domain::{Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, SessionId, Timestamp, rfc3339_millis},
     seats::{Acquired, Applicant, Seat},
     signing::{Leaf, Lease},
-    web::{ApiError, Fields, JsonObject, SignedSeats},
+    web::{AcquireParts, ApiError, Fields, JsonObject, SignedSeats},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -19,13 +19,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The function's one route.
-pub fn router(parts: SignedSeats) -> Router {
+pub fn router(parts: AcquireParts) -> Router {
     api().with_state(parts).into()
 }
 
 /// The route and its description.
 #[must_use]
-pub fn api() -> OpenApiRouter<SignedSeats> {
+pub fn api() -> OpenApiRouter<AcquireParts> {
     OpenApiRouter::new().routes(routes!(acquire))
 }
 
@@ -91,24 +91,29 @@ struct Answer<'a> {
     operation_id = "acquire",
     tag = "seats",
     params(("Idempotency-Key" = Option<String>, Header, description = "With it the request can be repeated safely: the same answer comes again while its session lives.", max_length = 255)),
+    security((), ("bearer" = [])),
     request_body = Request,
     responses(
         (status = 201, description = "A seat was taken. `idempotent-replayed: true` marks an answer that was given before.", body = Answer),
         (status = 200, description = "This device has a seat already: the same session, its life renewed.", body = Answer),
         (status = 402, description = "`no_seats_available`: with `seats_used`, `seats_total` and `next_expiry_at`."),
-        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`."),
+        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden` for a guest's or a staff member's token."),
         (status = 404, description = "`license_not_found`."),
         (status = 409, description = "`request_in_flight`: the same request is being worked on."),
         (status = 422, description = "`idempotency_key_reused`: the key has served for another request."),
     )
 )]
-async fn acquire(State(parts): State<SignedSeats>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
-    let SignedSeats { seats, keys } = parts;
+async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
+    let AcquireParts { signed: SignedSeats { seats, keys }, callers } = parts;
+    let caller = callers.authenticate(&headers).await?;
+    if caller.as_ref().is_some_and(|caller| !caller.may(Permission::AcquireWithToken)) {
+        return Err(ApiError::Forbidden);
+    }
     let idempotency_key = idempotency_key(&headers)?;
     let request = Request::parse(&body)?;
     // Before a seat is taken: without a key there is no answer to give.
     let leaf = keys.leaf().await?;
-    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body);
+    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body).known_as(caller);
     match seats.acquire(&request.license_key, applicant).await? {
         Acquired::Granted(seat) => {
             let answer = answer(&seat, &leaf, request.nonce.as_ref())?;
@@ -132,6 +137,7 @@ async fn acquire(State(parts): State<SignedSeats>, headers: HeaderMap, JsonObjec
             retry_after_secs: retry_after,
         }),
         Acquired::Refused(why) => Err(ApiError::refused(why)),
+        Acquired::Unadmitted(why) => Err(why.into()),
         Acquired::Unknown => Err(ApiError::LicenseNotFound),
     }
 }

@@ -9,7 +9,7 @@ use platform::{
     domain::{Clock, SystemClock},
     seats::Sweeper,
     signing::{self, KeyRotation, PublishedKeys, RootSigner},
-    web::{self, HttpSettings, SignedSeatSettings, SignedSeats},
+    web::{self, AcquireParts, AcquireSettings, HttpSettings, ValidateParts},
 };
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -23,7 +23,7 @@ pub(super) struct Settings {
     #[command(flatten)]
     http: HttpSettings,
     #[command(flatten)]
-    function: SignedSeatSettings,
+    function: AcquireSettings,
     #[command(flatten)]
     root: RootSettings,
     #[command(flatten)]
@@ -35,7 +35,7 @@ pub(super) struct Settings {
 
 pub(super) fn run(settings: Settings) -> ExitCode {
     let Settings { http, function, root, schedule, sweep_interval } = settings;
-    let opened = Database::new(&function.seats.database, Role::Jobs).map_err(|error| error.to_string());
+    let opened = Database::new(&function.signed.seats.database, Role::Jobs).map_err(|error| error.to_string());
     let (jobs, root) = match opened.and_then(|jobs| Ok((jobs, root.open().map_err(|error| error.to_string())?))) {
         Ok(opened) => opened,
         Err(error) => {
@@ -43,23 +43,24 @@ pub(super) fn run(settings: Settings) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let sealing = function.sealing.sealing_key.clone();
-    web::run("standalone", http, function, move |parts: SignedSeats| {
+    let sealing = function.signed.sealing.sealing_key.clone();
+    web::run("standalone", http, function, move |parts: AcquireParts| {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let rotation = KeyRotation::new(jobs.clone(), Arc::clone(&root), sealing, schedule.into(), Arc::clone(&clock));
-        let keys = Arc::new(PublishedKeys::new(parts.seats.database().clone(), clock));
-        tokio::spawn(sweep(Sweeper::new(Arc::clone(&parts.seats), jobs.clone()), Duration::from_secs(sweep_interval)));
+        let keys = Arc::new(PublishedKeys::new(parts.signed.seats.database().clone(), clock));
+        tokio::spawn(sweep(Sweeper::new(Arc::clone(&parts.signed.seats), jobs.clone()), Duration::from_secs(sweep_interval)));
         tokio::spawn(sign(rotation, jobs, root));
-        router(&parts, keys)
+        router(parts, keys)
     })
 }
 
-fn router(parts: &SignedSeats, keys: Arc<PublishedKeys>) -> Router {
+fn router(parts: AcquireParts, keys: Arc<PublishedKeys>) -> Router {
+    let AcquireParts { signed, callers } = parts.clone();
     Router::new()
-        .merge(acquire::router(parts.clone()))
-        .merge(heartbeat::router(parts.clone()))
-        .merge(release::router(Arc::clone(&parts.seats)))
-        .merge(validate::router(Arc::clone(&parts.seats)))
+        .merge(acquire::router(parts))
+        .merge(heartbeat::router(signed.clone()))
+        .merge(release::router(Arc::clone(&signed.seats)))
+        .merge(validate::router(ValidateParts { seats: signed.seats, callers }))
         .merge(discovery::router(keys))
 }
 

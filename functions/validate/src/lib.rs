@@ -1,29 +1,28 @@
 #![doc = include_str!("../README.md")]
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     extract::State,
+    http::HeaderMap,
     response::{IntoResponse, Json, Response},
 };
 use platform::{
-    domain::{LicenseData, LicenseKey},
-    seats::{Engine, Inspected},
-    web::{ApiError, Fields, JsonObject},
+    domain::{LicenseData, LicenseKey, Permission},
+    seats::Inspected,
+    web::{ApiError, Fields, JsonObject, ValidateParts},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The function's one route.
-pub fn router(seats: Arc<Engine>) -> Router {
-    api().with_state(seats).into()
+pub fn router(parts: ValidateParts) -> Router {
+    api().with_state(parts).into()
 }
 
 /// The route and its description.
 #[must_use]
-pub fn api() -> OpenApiRouter<Arc<Engine>> {
+pub fn api() -> OpenApiRouter<ValidateParts> {
     OpenApiRouter::new().routes(routes!(validate))
 }
 
@@ -53,18 +52,24 @@ struct Answer<'a> {
     path = "/api/v1/licenses/validate",
     operation_id = "validate",
     tag = "seats",
+    security((), ("bearer" = [])),
     request_body = Request,
     responses(
         (status = 200, description = "The license may be used.", body = Answer),
-        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`."),
+        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden`."),
         (status = 404, description = "`license_not_found`."),
     )
 )]
-async fn validate(State(seats): State<Arc<Engine>>, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
+async fn validate(State(parts): State<ValidateParts>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
+    let caller = parts.callers.authenticate(&headers).await?;
+    let may_see = [Permission::SeeTenant, Permission::AcquireWithToken];
+    if caller.as_ref().is_some_and(|caller| !may_see.iter().any(|permission| caller.may(*permission))) {
+        return Err(ApiError::Forbidden);
+    }
     let mut fields = Fields::parse(&body, &["license_key"])?;
     let license_key = fields.required("license_key", LicenseKey::parse);
     let Some(license_key) = license_key else { return Err(fields.into_error()) };
-    match seats.inspect(&license_key).await? {
+    match parts.seats.inspect(&license_key, caller.as_ref()).await? {
         Inspected::Usable(license, occupancy) => Ok(Json(Answer {
             license_data: LicenseData::of(&license),
             status: license.status.as_str(),
@@ -73,6 +78,7 @@ async fn validate(State(seats): State<Arc<Engine>>, JsonObject(body): JsonObject
         })
         .into_response()),
         Inspected::Refused(why) => Err(ApiError::refused(why)),
+        Inspected::Unadmitted(why) => Err(why.into()),
         Inspected::Unknown => Err(ApiError::LicenseNotFound),
     }
 }

@@ -7,6 +7,7 @@
 mod bootstrap;
 mod licenses;
 mod migrate;
+mod people;
 mod tls;
 
 use std::time::Duration;
@@ -21,6 +22,9 @@ pub(crate) use bootstrap::bootstrap;
 pub use bootstrap::{Issued, NewCustomer};
 pub(crate) use licenses::license;
 pub use migrate::{MIGRATIONS_HASH, migrate};
+pub use people::PEOPLE;
+pub(crate) use people::{Person, person_by_identity, person_by_token};
+pub(crate) use tls::client_config;
 
 use crate::{Secret, domain::TenantId};
 

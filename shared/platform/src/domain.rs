@@ -1,7 +1,9 @@
 //! Pure rules, typed values and the clock. No I/O.
 
 mod access;
+mod access_token;
 mod base32;
+mod bech32m;
 mod document;
 mod identity;
 mod ids;
@@ -10,11 +12,13 @@ mod license_key;
 mod time;
 
 pub use access::{Permission, Principal, Standing};
+pub use access_token::{AccessToken, InvalidAccessToken};
 pub use document::{LicenseData, LicenseDocument, SignedDocument};
 pub use identity::{Email, Fault, HardwareHash, HardwareId, Holder, IdempotencyKey, Nonce, SeatNumber, fingerprint};
 pub use ids::{InvalidId, LicenseId, SessionId, SessionKey, TenantId, UserId};
 pub use license::{
-    DEFAULT_SESSION_TTL, EndReason, License, LicenseStatus, Occupancy, Policy, Refusal, SeatUnit, TenantStatus, Tier, UnknownWord,
+    DEFAULT_SESSION_TTL, EndReason, License, LicenseStatus, Occupancy, Policy, Refusal, SeatUnit, TenantStatus, Tier, Unadmitted,
+    UnknownWord,
 };
 pub use license_key::{InvalidLicenseKey, LicenseKey, LicenseKeyHash};
 pub use time::{Clock, SystemClock, Timestamp, from_millis, rfc3339, rfc3339_millis, rfc3339_millis_option};

@@ -33,7 +33,7 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     db::{self, Database},
-    domain::{Clock, License, LicenseId, LicenseKey, Occupancy, Refusal, Timestamp},
+    domain::{Clock, License, LicenseId, LicenseKey, Occupancy, Principal, Refusal, Timestamp, Unadmitted},
 };
 use batcher::Batcher;
 use heartbeat::Beats;
@@ -78,10 +78,12 @@ impl From<tokio_postgres::Error> for Error {
 /// What a license key opens.
 #[derive(Clone, Debug)]
 pub enum Inspected {
-    /// There is no such key.
+    /// There is no such key, or not for whom the token stands.
     Unknown,
     /// The license may not be used now.
     Refused(Refusal),
+    /// The license requires a token.
+    Unadmitted(Unadmitted),
     /// The license may be used; so many of its seats are taken.
     Usable(Arc<License>, Occupancy),
 }
@@ -160,16 +162,19 @@ impl Engine {
         down
     }
 
-    /// Looks a license key up and counts its seats, taking none.
+    /// Looks a license key up and counts its seats, taking none; for a caller who is known by a token, among the licenses of its tenant alone.
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn inspect(&self, key: &LicenseKey) -> Result<Inspected, Error> {
-        let hash = key.hash();
-        let Some(mut license) = self.licenses.by_key(&self.database, &hash).await? else {
+    pub async fn inspect(&self, key: &LicenseKey, caller: Option<&Principal>) -> Result<Inspected, Error> {
+        let (hash, tenant) = (key.hash(), caller.and_then(|caller| caller.tenant));
+        let Some(mut license) = self.licenses.by_key(&self.database, &hash, tenant).await? else {
             return Ok(Inspected::Unknown);
         };
         for _ in 0..TRIES {
+            if let Err(why) = license.admits(caller, None) {
+                return Ok(Inspected::Unadmitted(why));
+            }
             if let Err(refusal) = license.may_be_used(self.clock.now()) {
                 return Ok(Inspected::Refused(refusal));
             }
@@ -177,7 +182,7 @@ impl Engine {
                 Reply::Cold => self.rebuild(&license, rebuild::Why::Cold).await?,
                 Reply::Done((_, version)) if version > license.version => {
                     self.licenses.forget(&license);
-                    match self.licenses.by_key(&self.database, &hash).await? {
+                    match self.licenses.by_key(&self.database, &hash, tenant).await? {
                         Some(newer) => license = newer,
                         None => return Ok(Inspected::Unknown),
                     }

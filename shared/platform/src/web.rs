@@ -1,6 +1,7 @@
 //! The HTTP shell that every function shares: strict bodies in, answers and problem documents out, deadlines, metrics,
 //! health, and a graceful end.
 
+mod authenticator;
 mod body;
 mod edge;
 mod metrics;
@@ -12,11 +13,12 @@ mod server;
 mod settings;
 mod telemetry;
 
+pub use authenticator::{Algorithm, AuthenticationSettings, Authenticator, InvalidIssuers, InvalidKeys, InvalidKeysUrl, Issuer, Issuers};
 pub use body::{Fields, JsonObject};
 pub use edge::shell;
 pub use metrics::Metrics;
 pub use openapi::{Problem, describe};
-pub use parts::{Parts, SeatSettings, SignedSeatSettings, SignedSeats};
+pub use parts::{AcquireParts, AcquireSettings, Parts, SeatSettings, SignedSeatSettings, SignedSeats, ValidateParts, ValidateSettings};
 pub use problem::{ApiError, FieldFault};
 pub use serve::{block_on, run, serve};
 pub use settings::HttpSettings;

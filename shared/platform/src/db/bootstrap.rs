@@ -50,6 +50,7 @@ impl NewCustomer {
             status: LicenseStatus::Active,
             tenant_status: TenantStatus::Active,
             policy: self.policy.clone(),
+            requires_token: false,
             document: None,
         }
     }

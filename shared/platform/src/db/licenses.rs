@@ -35,6 +35,7 @@ pub(crate) fn license(row: &Row) -> Result<License, Error> {
             expires_at: row.try_get("expires_at")?,
             features: row.try_get("features")?,
         },
+        requires_token: row.try_get("requires_token")?,
         document: document.transpose()?,
     })
 }

@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL: always verified, by the system's certificates and a file of one's own.
+//! TLS to PostgreSQL, and to whatever else this process asks: always verified, by the system's certificates and a file of one's own.
 
 use std::{net::IpAddr, path::Path, sync::Arc};
 
@@ -22,6 +22,11 @@ pub(super) fn is_local(config: &Config) -> bool {
 
 /// A connector that trusts the system's certificates and those in `extra`.
 pub(super) fn connector(extra: Option<&Path>) -> Result<MakeRustlsConnect, Error> {
+    client_config(extra).map(MakeRustlsConnect::new)
+}
+
+/// How this process asks servers who they are. Reads the system's certificates.
+pub(crate) fn client_config(extra: Option<&Path>) -> Result<ClientConfig, Error> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(file) = extra {
@@ -31,10 +36,6 @@ pub(super) fn connector(extra: Option<&Path>) -> Result<MakeRustlsConnect, Error
         roots.add_parsable_certificates(certificates);
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Settings(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(config.map_err(|error| Error::Settings(error.to_string()))?.with_root_certificates(roots).with_no_client_auth())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LicenseId, SignedDocument, TenantId, Timestamp};
+use super::{Email, LicenseId, Principal, SignedDocument, TenantId, Timestamp};
 
 /// How long a session lives without a heartbeat, unless its license says otherwise.
 pub const DEFAULT_SESSION_TTL: Duration = Duration::from_secs(360);
@@ -181,6 +181,8 @@ pub struct License {
     pub tenant_status: TenantStatus,
     /// What it allows.
     pub policy: Policy,
+    /// Whether only those get a seat who come with a bearer token, each under its own address.
+    pub requires_token: bool,
     /// Its document as the root has signed it, if it has.
     pub document: Option<SignedDocument>,
 }
@@ -213,6 +215,19 @@ impl License {
         Ok(())
     }
 
+    /// Whether whoever comes with this token, or with none, may ask for a seat, and for whose address.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admits(&self, caller: Option<&Principal>, email: Option<&Email>) -> Result<(), Unadmitted> {
+        match (self.requires_token, caller) {
+            (false, _) => Ok(()),
+            (true, None) => Err(Unadmitted::NoToken),
+            (true, Some(caller)) if email.is_none_or(|email| email.as_str().eq_ignore_ascii_case(&caller.email)) => Ok(()),
+            (true, Some(_)) => Err(Unadmitted::OtherEmail),
+        }
+    }
+
     /// Whether its window is over.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
@@ -224,6 +239,15 @@ impl License {
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.may_be_used(now).is_ok()
     }
+}
+
+/// Why a license that requires a token admits somebody not.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unadmitted {
+    /// There is no token.
+    NoToken,
+    /// The address is not the token's.
+    OtherEmail,
 }
 
 /// How full a license is.
@@ -288,6 +312,7 @@ mod tests {
                 expires_at: None,
                 features: Vec::new(),
             },
+            requires_token: false,
             document: None,
         }
     }
@@ -311,6 +336,26 @@ mod tests {
         assert_eq!(license.standing(), Some(Refusal::Suspended));
         license.tenant_status = TenantStatus::Closed;
         assert_eq!(license.standing(), Some(Refusal::TenantSuspended));
+    }
+
+    #[test]
+    fn a_license_that_requires_a_token_admits_its_bearer_under_its_own_address_alone() {
+        let mut license = license();
+        let email = |text| Some(Email::parse(text).unwrap());
+        let (own, other) = (email("Ada@x.example"), email("eve@x.example"));
+        let caller = Principal {
+            id: crate::domain::UserId::random(),
+            standing: crate::domain::Standing::Member,
+            tenant: Some(license.tenant),
+            email: "ada@x.example".to_owned(),
+            token: None,
+        };
+        assert_eq!(license.admits(None, other.as_ref()), Ok(()));
+        license.requires_token = true;
+        assert_eq!(license.admits(None, own.as_ref()), Err(Unadmitted::NoToken));
+        assert_eq!(license.admits(Some(&caller), other.as_ref()), Err(Unadmitted::OtherEmail));
+        assert_eq!(license.admits(Some(&caller), own.as_ref()), Ok(()));
+        assert_eq!(license.admits(Some(&caller), None), Ok(()));
     }
 
     #[test]

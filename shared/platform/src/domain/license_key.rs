@@ -4,16 +4,12 @@ use std::fmt;
 
 use aws_lc_rs::{digest, rand};
 
-use super::base32;
+use super::{base32, bech32m};
 
 /// Random symbols of a key; 5 bits each.
 const SECRET: usize = 26;
-/// Checksum symbols of a key.
-const CHECKSUM: usize = 6;
-const SYMBOLS: usize = SECRET + CHECKSUM;
+const SYMBOLS: usize = SECRET + bech32m::SYMBOLS;
 const PREFIX: &str = "CODI";
-/// Bech32m's constant, BIP-350.
-const BECH32M: u32 = 0x2bc8_30a3;
 
 /// A license key: `CODI-` and eight groups of four symbols of Crockford's base 32.
 ///
@@ -52,10 +48,7 @@ impl LicenseKey {
     fn with_checksum(secret: [u8; SECRET]) -> Self {
         let mut values = [0; SYMBOLS];
         values[..SECRET].copy_from_slice(&secret);
-        let checksum = polymod(&values) ^ BECH32M;
-        for (at, value) in values[SECRET..].iter_mut().enumerate() {
-            *value = (checksum >> (5 * (CHECKSUM - 1 - at))).to_le_bytes()[0] & 31;
-        }
+        values[SECRET..].copy_from_slice(&bech32m::checksum(PREFIX, &secret));
         Self(values)
     }
 
@@ -77,7 +70,7 @@ impl LicenseKey {
         if symbols.next().is_some() {
             return Err(InvalidLicenseKey::Malformed);
         }
-        if polymod(&values) != BECH32M {
+        if values[SECRET..] != bech32m::checksum(PREFIX, &values[..SECRET]) {
             return Err(InvalidLicenseKey::Mistyped);
         }
         Ok(Self(values))
@@ -134,18 +127,6 @@ impl fmt::Debug for LicenseKeyHash {
 
 fn letter(value: u8) -> char {
     char::from(base32::symbol(value).to_ascii_uppercase())
-}
-
-/// The remainder that BIP-173 calls `polymod`, started from the expanded prefix.
-fn polymod(values: &[u8]) -> u32 {
-    const GENERATORS: [u32; 5] = [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3];
-    let prefix = || PREFIX.bytes().map(|byte| byte.to_ascii_lowercase());
-    let expanded = prefix().map(|byte| byte >> 5).chain([0]).chain(prefix().map(|byte| byte & 31));
-    expanded.chain(values.iter().copied()).fold(1, |remainder, value| {
-        let top = remainder >> 25;
-        let shifted = ((remainder & 0x01ff_ffff) << 5) ^ u32::from(value);
-        GENERATORS.iter().enumerate().filter(|(bit, _)| top >> bit & 1 == 1).fold(shifted, |sum, (_, generator)| sum ^ generator)
-    })
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use super::{
     scripts::{Place, Taken},
 };
 use crate::domain::{
-    Email, HardwareHash, HardwareId, Holder, IdempotencyKey, License, LicenseKey, Occupancy, Refusal, SeatNumber, SeatUnit, SessionId,
-    SessionKey, Timestamp, fingerprint,
+    Email, HardwareHash, HardwareId, Holder, IdempotencyKey, License, LicenseKey, Occupancy, Principal, Refusal, SeatNumber, SeatUnit,
+    SessionId, SessionKey, Timestamp, Unadmitted, fingerprint,
 };
 
 /// Who asks for a seat.
@@ -22,6 +22,7 @@ pub struct Applicant {
     pub(super) idempotency_key: Option<IdempotencyKey>,
     pub(super) request_hash: [u8; 16],
     pub(super) holder: Holder,
+    caller: Option<Arc<Principal>>,
 }
 
 impl Applicant {
@@ -31,7 +32,13 @@ impl Applicant {
     pub fn new(hardware_id: HardwareId, user_email: Email, idempotency_key: Option<IdempotencyKey>, body: &[u8]) -> Self {
         let request_hash = if idempotency_key.is_some() { fingerprint(&[body]) } else { [0; 16] };
         let (holder, hardware) = (Holder::device(&hardware_id), hardware_id.hash());
-        Self { hardware_id, hardware, user_email, idempotency_key, request_hash, holder }
+        Self { hardware_id, hardware, user_email, idempotency_key, request_hash, holder, caller: None }
+    }
+
+    /// The same, known by a bearer token: it is shown the licenses of its tenant alone.
+    #[must_use]
+    pub fn known_as(self, caller: Option<Principal>) -> Self {
+        Self { caller: caller.map(Arc::new), ..self }
     }
 
     pub(super) fn idempotency_digest(&self) -> Option<[u8; 16]> {
@@ -92,7 +99,9 @@ pub enum Acquired {
     },
     /// The license may not be used now.
     Refused(Refusal),
-    /// There is no such license key.
+    /// The license requires a token, and this is not one for it.
+    Unadmitted(Unadmitted),
+    /// There is no such license key, or not for whom the token stands.
     Unknown,
 }
 
@@ -109,11 +118,15 @@ impl Engine {
 
     async fn acquire_to_the_end(&self, key: &LicenseKey, mut applicant: Applicant) -> Result<Acquired, Error> {
         let hash = key.hash();
+        let tenant = applicant.caller.as_ref().and_then(|caller| caller.tenant);
         let mut tries = 0;
         let unsettled = loop {
-            let Some(license) = self.licenses.by_key(&self.database, &hash).await? else {
+            let Some(license) = self.licenses.by_key(&self.database, &hash, tenant).await? else {
                 return Ok(Acquired::Unknown);
             };
+            if let Err(why) = license.admits(applicant.caller.as_deref(), Some(&applicant.user_email)) {
+                return Ok(Acquired::Unadmitted(why));
+            }
             if let Err(refusal) = license.may_be_used(self.clock.now()) {
                 return Ok(Acquired::Refused(refusal));
             }

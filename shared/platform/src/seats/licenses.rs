@@ -9,7 +9,7 @@ use std::{
 use super::Error;
 use crate::{
     db::{Database, license},
-    domain::{Clock, License, LicenseId, LicenseKeyHash, Timestamp},
+    domain::{Clock, License, LicenseId, LicenseKeyHash, TenantId, Timestamp},
 };
 
 /// How old an entry may be. A change whose telling to Redis failed takes hold after this at the latest.
@@ -19,11 +19,17 @@ const CAPACITY: usize = 10_000;
 
 pub(super) const BY_KEY: &str = "-- licenses::by_key
 SELECT id, tenant_id, version, key_last_four, tier, status, tenant_status, seats_total, overage, session_ttl_seconds,
-       seat_unit, starts_at, expires_at, features, signed_document FROM license_by_key($1)";
+       seat_unit, starts_at, expires_at, features, signed_document, requires_token FROM license_by_key($1)";
 
 pub(super) const BY_ID: &str = "-- licenses::by_id
 SELECT id, tenant_id, version, key_last_four, tier, status, tenant_status, seats_total, overage, session_ttl_seconds,
-       seat_unit, starts_at, expires_at, features, signed_document FROM license_by_id($1)";
+       seat_unit, starts_at, expires_at, features, signed_document, requires_token FROM license_by_id($1)";
+
+// Whoever comes with a token sees what row-level security shows to its tenant: a key of another is as one that never was.
+pub(super) const BY_KEY_OF_TENANT: &str = "-- licenses::by_key_of_tenant
+SELECT l.id, l.tenant_id, l.version, l.key_last_four, l.tier, l.status, t.status AS tenant_status, l.seats_total, l.overage,
+       l.session_ttl_seconds, l.seat_unit, l.starts_at, l.expires_at, l.features, l.signed_document, l.requires_token
+FROM licenses l JOIN tenants t ON t.id = l.tenant_id WHERE l.key_hash = $1";
 
 #[derive(Debug)]
 struct Entry {
@@ -48,12 +54,22 @@ impl Licenses {
         Self { shelf: Mutex::default(), clock }
     }
 
-    pub(super) async fn by_key(&self, database: &Database, key: &LicenseKeyHash) -> Result<Option<Arc<License>>, Error> {
+    /// The license of a key, if there is one, and `tenant` has it where a tenant asks. A key of another tenant costs what an unknown one does.
+    pub(super) async fn by_key(
+        &self,
+        database: &Database,
+        key: &LicenseKeyHash,
+        tenant: Option<TenantId>,
+    ) -> Result<Option<Arc<License>>, Error> {
         let known = self.with(|shelf, now| shelf.ids.get(key).and_then(|id| fresh(shelf, *id, now)));
-        if known.is_some() {
-            return Ok(known);
+        if let Some(known) = known.filter(|license| tenant.is_none_or(|tenant| license.tenant == tenant)) {
+            return Ok(Some(known));
         }
-        let rows = database.query(BY_KEY, &[&&key.as_bytes()[..]]).await?;
+        let hash = &&key.as_bytes()[..];
+        let rows = match tenant {
+            None => database.query(BY_KEY, &[hash]).await?,
+            Some(tenant) => database.query_as(tenant, BY_KEY_OF_TENANT, &[hash]).await?,
+        };
         let license = rows.first().map(license).transpose()?.map(Arc::new);
         if let Some(license) = &license {
             self.keep(license, Some(*key));

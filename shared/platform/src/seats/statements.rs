@@ -6,6 +6,7 @@ use super::{licenses, records, sweep};
 pub const FUNCTIONS: &[&str] = &[
     licenses::BY_KEY,
     licenses::BY_ID,
+    licenses::BY_KEY_OF_TENANT,
     records::GRANT,
     records::GRANT_OVER_DEAD,
     records::FIND,

@@ -5,6 +5,7 @@ use std::{error::Error, sync::Arc};
 use clap::Args;
 use prometheus_client::registry::Registry;
 
+use super::{AuthenticationSettings, Authenticator};
 use crate::{
     db::{Database, DatabaseSettings, Role},
     domain::SystemClock,
@@ -90,6 +91,74 @@ impl Parts for SignedSeats {
             down.push("signing_key");
         }
         down
+    }
+}
+
+/// What `acquire` needs to know.
+#[derive(Args, Clone, Debug)]
+pub struct AcquireSettings {
+    /// The seats and the keys.
+    #[command(flatten)]
+    pub signed: SignedSeatSettings,
+    /// Whose tokens are taken.
+    #[command(flatten)]
+    pub authentication: AuthenticationSettings,
+}
+
+/// What hands out seats: to anybody who has a license key, and to callers who are known.
+#[derive(Clone, Debug)]
+pub struct AcquireParts {
+    /// The engine and the keyring.
+    pub signed: SignedSeats,
+    /// Who knows callers.
+    pub callers: Arc<Authenticator>,
+}
+
+impl Parts for AcquireParts {
+    type Settings = AcquireSettings;
+
+    fn open(settings: &AcquireSettings, registry: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let signed = SignedSeats::open(&settings.signed, registry)?;
+        let callers = Authenticator::new(&settings.authentication, signed.seats.database().clone(), Arc::new(SystemClock))?;
+        Ok(Self { signed, callers: Arc::new(callers) })
+    }
+
+    async fn unreachable(&self) -> Vec<&'static str> {
+        self.signed.unreachable().await
+    }
+}
+
+/// What `validate` needs to know.
+#[derive(Args, Clone, Debug)]
+pub struct ValidateSettings {
+    /// The seats.
+    #[command(flatten)]
+    pub seats: SeatSettings,
+    /// Whose tokens are taken.
+    #[command(flatten)]
+    pub authentication: AuthenticationSettings,
+}
+
+/// What looks licenses up.
+#[derive(Clone, Debug)]
+pub struct ValidateParts {
+    /// The engine.
+    pub seats: Arc<Engine>,
+    /// Who knows callers.
+    pub callers: Arc<Authenticator>,
+}
+
+impl Parts for ValidateParts {
+    type Settings = ValidateSettings;
+
+    fn open(settings: &ValidateSettings, registry: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let seats = <Arc<Engine> as Parts>::open(&settings.seats, registry)?;
+        let callers = Authenticator::new(&settings.authentication, seats.database().clone(), Arc::new(SystemClock))?;
+        Ok(Self { seats, callers: Arc::new(callers) })
+    }
+
+    async fn unreachable(&self) -> Vec<&'static str> {
+        Engine::unreachable(&self.seats).await
     }
 }
 

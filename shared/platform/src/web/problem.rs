@@ -5,7 +5,7 @@ use std::{error::Error, sync::Arc};
 use axum::{
     http::{
         HeaderValue, StatusCode,
-        header::{CONTENT_TYPE, RETRY_AFTER},
+        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
 };
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     db,
-    domain::{EndReason, Refusal, Timestamp, rfc3339},
+    domain::{EndReason, Refusal, Timestamp, Unadmitted, rfc3339},
     seats, signing,
 };
 
@@ -36,6 +36,8 @@ pub enum ApiError {
     Invalid(Vec<FieldFault>),
     /// The body is no JSON object.
     MalformedBody(String),
+    /// No credential, or one that is not good: whatever is wrong with it looks the same.
+    Unauthenticated,
     /// Every seat is taken.
     NoSeats {
         /// Seats in use.
@@ -47,6 +49,8 @@ pub enum ApiError {
         /// Seconds until then.
         retry_after_secs: u64,
     },
+    /// The credential is good, and does not allow this.
+    Forbidden,
     /// The license may not be used.
     Refused {
         /// Why.
@@ -103,7 +107,9 @@ impl ApiError {
         match self {
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", "The request is invalid"),
             Self::MalformedBody(_) => (StatusCode::BAD_REQUEST, "malformed_body", "The body is not a JSON object"),
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "A good bearer token is wanted"),
             Self::NoSeats { .. } => (StatusCode::PAYMENT_REQUIRED, "no_seats_available", "Every seat is taken"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "You may not do this"),
             Self::Refused { refusal, .. } => (StatusCode::FORBIDDEN, refusal.code(), "The license may not be used"),
             Self::LicenseNotFound => (StatusCode::NOT_FOUND, "license_not_found", "There is no such license key"),
             Self::SessionNotFound => (StatusCode::NOT_FOUND, "session_not_found", "There is no such session"),
@@ -132,6 +138,8 @@ impl ApiError {
                 format!("Wrong or missing: {}.", fields.join(", "))
             }
             Self::MalformedBody(why) => why.clone(),
+            Self::Unauthenticated => "Send authorization: Bearer with a token that is in force.".to_owned(),
+            Self::Forbidden => "The token is good, and what it stands for may not do this.".to_owned(),
             Self::NoSeats { seats_used, seats_total, .. } => format!("{seats_used} seats are in use; the license has {seats_total}."),
             Self::Refused { stop_by: Some(stop_by), .. } => format!("Stop by {}.", rfc3339(*stop_by)),
             Self::Refused { refusal, stop_by: None } => match refusal {
@@ -159,6 +167,8 @@ impl ApiError {
             Self::Unavailable(_) | Self::NotReady(_) | Self::Timeout | Self::RequestInFlight => Some(1),
             Self::Invalid(_)
             | Self::MalformedBody(_)
+            | Self::Unauthenticated
+            | Self::Forbidden
             | Self::Refused { .. }
             | Self::LicenseNotFound
             | Self::SessionNotFound
@@ -190,6 +200,8 @@ impl ApiError {
             }
             Self::Refused { stop_by: None, .. }
             | Self::MalformedBody(_)
+            | Self::Unauthenticated
+            | Self::Forbidden
             | Self::LicenseNotFound
             | Self::SessionNotFound
             | Self::SessionEnded(_)
@@ -215,6 +227,8 @@ impl ApiError {
             Self::Timeout => tracing::warn!(request_id, "a request took too long"),
             Self::Invalid(_)
             | Self::MalformedBody(_)
+            | Self::Unauthenticated
+            | Self::Forbidden
             | Self::NoSeats { .. }
             | Self::Refused { .. }
             | Self::LicenseNotFound
@@ -246,6 +260,9 @@ impl ApiError {
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
+        if matches!(self, Self::Unauthenticated) {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response
     }
 }
@@ -262,6 +279,15 @@ impl IntoResponse for ApiError {
     }
 }
 
+impl From<Unadmitted> for ApiError {
+    fn from(why: Unadmitted) -> Self {
+        match why {
+            Unadmitted::NoToken => Self::Unauthenticated,
+            Unadmitted::OtherEmail => Self::invalid("user_email", "must be the address that the token stands for"),
+        }
+    }
+}
+
 impl From<seats::Error> for ApiError {
     fn from(error: seats::Error) -> Self {
         let is_ours = match &error {
@@ -270,6 +296,12 @@ impl From<seats::Error> for ApiError {
             seats::Error::Redis(_) | seats::Error::Unsettled(_) => false,
         };
         if is_ours { Self::Internal(error.into()) } else { Self::Unavailable(error.into()) }
+    }
+}
+
+impl From<Arc<db::Error>> for ApiError {
+    fn from(error: Arc<db::Error>) -> Self {
+        if is_our_fault(&error) { Self::Internal(error.into()) } else { Self::Unavailable(error.into()) }
     }
 }
 
@@ -307,7 +339,9 @@ mod tests {
         let table = [
             (ApiError::Invalid(vec![]), 400, "invalid_request"),
             (ApiError::MalformedBody(String::new()), 400, "malformed_body"),
+            (ApiError::Unauthenticated, 401, "unauthenticated"),
             (full, 402, "no_seats_available"),
+            (ApiError::Forbidden, 403, "forbidden"),
             (ApiError::refused(Refusal::Expired), 403, "license_expired"),
             (ApiError::refused(Refusal::Suspended), 403, "license_suspended"),
             (ApiError::refused(Refusal::NotStarted), 403, "license_not_started"),

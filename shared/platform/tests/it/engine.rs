@@ -256,7 +256,7 @@ async fn a_change_of_policy_takes_hold_on_the_next_call_everywhere(redis: RedisS
     rig.owner.execute("UPDATE licenses SET seats_total = 2, version = version + 1", &[]).await.unwrap();
     rig.engine.refresh(customer.license).await.unwrap();
     assert!(matches!(other.acquire(&customer.key, applicant("two")).await.unwrap(), Acquired::Granted(_)));
-    let Inspected::Usable(license, occupancy) = other.inspect(&customer.key).await.unwrap() else { panic!("it is usable") };
+    let Inspected::Usable(license, occupancy) = other.inspect(&customer.key, None).await.unwrap() else { panic!("it is usable") };
     assert_eq!((license.version, occupancy.used, occupancy.total), (2, 2, 2));
 }
 
@@ -281,7 +281,7 @@ async fn a_suspended_license_refuses_and_says_until_when(redis: RedisSettings) {
     let Heartbeat::Refused { why, stop_by } = rig.beat(seat.session).await else { panic!("it is suspended") };
     assert_eq!((why, stop_by), (Refusal::Suspended, seat.expires_at));
     assert!(matches!(rig.acquire(&customer, "two").await, Acquired::Refused(Refusal::Suspended)));
-    assert!(matches!(rig.engine.inspect(&customer.key).await.unwrap(), Inspected::Refused(Refusal::Suspended)));
+    assert!(matches!(rig.engine.inspect(&customer.key, None).await.unwrap(), Inspected::Refused(Refusal::Suspended)));
 }
 
 async fn an_expired_license_refuses_heartbeats(redis: RedisSettings) {
@@ -351,9 +351,9 @@ async fn looking_takes_no_seat(redis: RedisSettings) {
     let rig = Rig::on(redis).await;
     let customer = rig.database.customer(policy(2)).await;
     rig.seat(&customer, "one").await;
-    let Inspected::Usable(license, occupancy) = rig.engine.inspect(&customer.key).await.unwrap() else { panic!("it is usable") };
+    let Inspected::Usable(license, occupancy) = rig.engine.inspect(&customer.key, None).await.unwrap() else { panic!("it is usable") };
     assert_eq!((license.id, occupancy.used, occupancy.total), (customer.license, 1, 2));
-    assert!(matches!(rig.engine.inspect(&platform::domain::LicenseKey::generate()).await.unwrap(), Inspected::Unknown));
+    assert!(matches!(rig.engine.inspect(&platform::domain::LicenseKey::generate(), None).await.unwrap(), Inspected::Unknown));
 }
 
 async fn usage_is_counted(redis: RedisSettings) {

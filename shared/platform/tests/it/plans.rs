@@ -1,13 +1,17 @@
 //! The hot statements use their indexes at 100,000 rows, and every statement there is can be prepared.
 
-use platform::{db::Role, seats::statements, signing};
+use platform::{
+    db::{self, Role},
+    seats::statements,
+    signing,
+};
 use testkit::{TestDatabase, policy};
 
 #[tokio::test]
 async fn every_statement_of_the_functions_can_be_prepared_by_their_role() {
     let database = TestDatabase::new().await;
     let client = database.connect(Role::Functions).client().await.unwrap();
-    for sql in statements::FUNCTIONS.iter().chain(signing::statements::FUNCTIONS) {
+    for sql in statements::FUNCTIONS.iter().chain(signing::statements::FUNCTIONS).chain(db::PEOPLE) {
         client.prepare(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
     let client = database.connect(Role::Jobs).client().await.unwrap();

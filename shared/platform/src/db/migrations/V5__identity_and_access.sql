@@ -118,27 +118,48 @@ GRANT DELETE ON hardware_blocks TO coditect_admin;
 GRANT INSERT ON audit_events TO coditect_admin;
 GRANT EXECUTE ON FUNCTION license_by_key(bytea), license_by_id(uuid) TO coditect_admin;
 
+-- An id as clients see it: a prefix, and its 128 bits in Crockford's base 32.
+CREATE FUNCTION shown_id(prefix text, id uuid) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN prefix || (SELECT string_agg(substr('0123456789abcdefghjkmnpqrstvwxyz', substring(bits FROM n * 5 + 1 FOR 5)::integer + 1, 1), '' ORDER BY n)
+                      FROM (SELECT ('x' || replace(id::text, '-', ''))::bit(128)::bit(130) AS bits) AS whole, generate_series(0, 25) AS n);
+
 -- Who somebody is must be asked before the tenant is known: by issuer and subject, else by a verified email for which an invitation
--- waits, which is then taken up. Answers with at most one row; a deactivated person is nobody.
-CREATE TYPE known_person AS (standing text, id uuid, tenant_id uuid, email text, token_id uuid, scopes text[]);
+-- waits, which is then taken up. Answers with at most one row; a deactivated person is nobody. `last_seen_at` moves at most once a minute.
+CREATE TYPE known_person AS (standing text, id uuid, tenant_id uuid, email text, token_id uuid, scopes text[], expires_at timestamptz);
 CREATE FUNCTION person_by_identity(issuer text, subject text, verified_email text, at timestamptz) RETURNS SETOF known_person
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public ROWS 1 AS $$
+DECLARE kind text; joined uuid; whose uuid;
 BEGIN
     IF verified_email IS NOT NULL AND NOT EXISTS (SELECT FROM public.users u WHERE u.provider_issuer = issuer AND u.provider_subject = subject)
        AND NOT EXISTS (SELECT FROM public.staff s WHERE s.provider_issuer = issuer AND s.provider_subject = subject) THEN
-        UPDATE public.staff s SET provider_issuer = issuer, provider_subject = subject, status = 'active', updated_at = at
-        WHERE lower(s.email) = lower(verified_email) AND s.status = 'invited' AND s.provider_subject IS NULL;
-        IF NOT FOUND THEN
-            -- One person, one tenant: the oldest invitation.
-            UPDATE public.users u SET provider_issuer = issuer, provider_subject = subject, status = 'active', version = version + 1, updated_at = at
-            WHERE u.id = (SELECT i.id FROM public.users i WHERE lower(i.email) = lower(verified_email) AND i.status = 'invited'
-                          AND i.provider_subject IS NULL ORDER BY i.created_at, i.id LIMIT 1 FOR UPDATE);
-        END IF;
+        BEGIN
+            UPDATE public.staff s SET provider_issuer = issuer, provider_subject = subject, status = 'active', updated_at = at
+            WHERE lower(s.email) = lower(verified_email) AND s.status = 'invited' AND s.provider_subject IS NULL
+            RETURNING 'staff', s.id, NULL INTO kind, joined, whose;
+            IF NOT FOUND THEN
+                -- One person, one tenant: the oldest invitation.
+                UPDATE public.users u SET provider_issuer = issuer, provider_subject = subject, status = 'active', version = version + 1, updated_at = at
+                WHERE u.id = (SELECT i.id FROM public.users i JOIN public.tenants t ON t.id = i.tenant_id
+                              WHERE lower(i.email) = lower(verified_email) AND i.status = 'invited' AND i.provider_subject IS NULL AND t.status <> 'closed'
+                              ORDER BY i.created_at, i.id LIMIT 1 FOR UPDATE OF i)
+                RETURNING 'user', u.id, u.tenant_id INTO kind, joined, whose;
+            END IF;
+            IF FOUND THEN
+                INSERT INTO public.audit_events (tenant_id, at, actor, action, actor_id, subject_type, subject_id, before, after)
+                VALUES (whose, at, kind, kind || '.joined', public.shown_id('usr_', joined), kind, public.shown_id('usr_', joined),
+                        '{"status": "invited"}', '{"status": "active"}');
+            END IF;
+        EXCEPTION WHEN unique_violation THEN
+            NULL; -- the same person, at the same moment, has taken up another invitation
+        END;
     END IF;
-    RETURN QUERY SELECT 'staff'::text, s.id, NULL::uuid, s.email, NULL::uuid, NULL::text[] FROM public.staff s
+    UPDATE public.users u SET last_seen_at = at WHERE u.provider_issuer = issuer AND u.provider_subject = subject AND u.status = 'active'
+        AND (u.last_seen_at IS NULL OR u.last_seen_at < at - interval '1 minute');
+    RETURN QUERY SELECT 'staff'::text, s.id, NULL::uuid, s.email, NULL::uuid, NULL::text[], NULL::timestamptz FROM public.staff s
         WHERE s.provider_issuer = issuer AND s.provider_subject = subject AND s.status = 'active';
     IF NOT FOUND THEN
-        RETURN QUERY SELECT u.role, u.id, u.tenant_id, u.email, NULL::uuid, NULL::text[] FROM public.users u
+        RETURN QUERY SELECT u.role, u.id, u.tenant_id, u.email, NULL::uuid, NULL::text[], NULL::timestamptz FROM public.users u
             JOIN public.tenants t ON t.id = u.tenant_id
             WHERE u.provider_issuer = issuer AND u.provider_subject = subject AND u.status = 'active' AND t.status <> 'closed';
     END IF;
@@ -150,12 +171,14 @@ CREATE FUNCTION person_by_token(hash bytea, at timestamptz) RETURNS SETOF known_
 BEGIN
     UPDATE public.access_tokens a SET last_used_at = at
     WHERE a.token_hash = hash AND a.revoked_at IS NULL AND a.expires_at > at AND (a.last_used_at IS NULL OR a.last_used_at < at - interval '1 minute');
-    RETURN QUERY SELECT u.role, u.id, u.tenant_id, u.email, a.id, a.scopes FROM public.access_tokens a
+    RETURN QUERY SELECT u.role, u.id, u.tenant_id, u.email, a.id, a.scopes, a.expires_at FROM public.access_tokens a
         JOIN public.users u ON u.id = a.user_id JOIN public.tenants t ON t.id = u.tenant_id
         WHERE a.token_hash = hash AND a.revoked_at IS NULL AND a.expires_at > at AND u.status = 'active' AND t.status <> 'closed';
 END
 $$;
 GRANT SELECT, UPDATE ON users, staff, access_tokens TO coditect_resolver;
+GRANT INSERT ON audit_events TO coditect_resolver;
+CREATE POLICY resolver ON audit_events FOR INSERT TO coditect_resolver WITH CHECK (true);
 CREATE POLICY resolver ON users TO coditect_resolver USING (true);
 CREATE POLICY resolver ON staff TO coditect_resolver USING (true);
 CREATE POLICY resolver ON access_tokens TO coditect_resolver USING (true);

@@ -1,0 +1,160 @@
+//! Bearer tokens of identity providers: JWTs (RFC 7519) in the compact form (RFC 7515), read strictly. Pure: keys and clocks come in.
+
+use aws_lc_rs::signature::ParsedPublicKey;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::{Issuer, Rejected};
+use crate::domain::{Email, Timestamp};
+
+/// The longest credential that is looked at; providers' tokens have one to two thousand characters.
+pub(super) const MAX_BYTES: usize = 8 * 1024;
+/// The longest name of a key, and of a person at its provider (OpenID Connect Core, section 2).
+const MAX_NAME: usize = 255;
+/// Seconds by which an issuer's clock and ours may differ.
+const SKEW: f64 = 60.0;
+
+/// A token taken apart. Nothing in it is to be believed until a key of its issuer has been asked.
+pub(super) struct Token<'a> {
+    header: Header,
+    claims: Claims,
+    signed: &'a [u8],
+    signature: Vec<u8>,
+}
+
+/// Whom an issuer has vouched for.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) subject: String,
+    /// Only where the issuer says that it has verified it.
+    pub(super) verified_email: Option<Email>,
+}
+
+/// A known member that is there twice makes the reading fail; members that nobody knows are passed over.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: String,
+    typ: Option<String>,
+    /// A token brings no key, no place to fetch one, and no rules of its own.
+    #[serde(default, rename = "jwk")]
+    _jwk: Absent,
+    #[serde(default, rename = "jku")]
+    _jku: Absent,
+    #[serde(default, rename = "x5u")]
+    _x5u: Absent,
+    #[serde(default, rename = "x5c")]
+    _x5c: Absent,
+    #[serde(default, rename = "crit")]
+    _crit: Absent,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    aud: Audience,
+    /// RFC 7519, section 2: seconds, which need not be whole.
+    exp: f64,
+    iat: f64,
+    nbf: Option<f64>,
+    auth_time: Option<f64>,
+    email: Option<Value>,
+    email_verified: Option<Value>,
+    firebase: Option<Firebase>,
+}
+
+/// What Google Identity Platform adds of its own.
+#[derive(Deserialize)]
+struct Firebase {
+    tenant: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// A member that must not be there, whatever its value.
+#[derive(Default)]
+struct Absent;
+
+impl<'de> Deserialize<'de> for Absent {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("must not be there"))
+    }
+}
+
+impl<'a> Token<'a> {
+    /// Takes a token apart.
+    pub(super) fn parse(text: &'a str) -> Result<Self, Rejected> {
+        let (signed, signature) = text.rsplit_once('.').ok_or(Rejected::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(Rejected::Malformed)?;
+        // A further dot stands in the claims then, where base64url has none.
+        let [header, claims, signature] = [header, claims, signature].map(|part| BASE64URL.decode(part));
+        let (Ok(header), Ok(claims), Ok(signature)) = (header, claims, signature) else { return Err(Rejected::Malformed) };
+        let header: Header = object(&header, Rejected::Header)?;
+        let claims: Claims = object(&claims, Rejected::Claims)?;
+        // One kind of token must not pass for another of the same issuer (RFC 8725, section 3.11).
+        let is_access = |typ: &str| ["JWT", "at+jwt", "application/at+jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known));
+        if !header.typ.as_deref().is_none_or(is_access) || !(1..=MAX_NAME).contains(&header.kid.len()) {
+            return Err(Rejected::Header);
+        }
+        Ok(Self { header, claims, signed: signed.as_bytes(), signature })
+    }
+
+    /// Who it says has issued it.
+    pub(super) fn issuer(&self) -> &str {
+        &self.claims.iss
+    }
+
+    /// By which key it says it is signed.
+    pub(super) fn kid(&self) -> &str {
+        &self.header.kid
+    }
+
+    /// Whether this key, which is of its issuer, has signed it. The header's word for the algorithm decides nothing.
+    pub(super) fn verify(&self, issuer: &Issuer, key: &ParsedPublicKey) -> Result<(), Rejected> {
+        if self.header.alg != issuer.algorithm.as_str() {
+            return Err(Rejected::Algorithm);
+        }
+        key.verify_sig(self.signed, &self.signature).map_err(|_| Rejected::Signature)
+    }
+
+    /// Whom it is about, if it is meant for us and in force.
+    pub(super) fn identity(self, issuer: &Issuer, now: Timestamp) -> Result<Identity, Rejected> {
+        let Claims { sub, aud, exp, iat, nbf, auth_time, email, email_verified, firebase, .. } = self.claims;
+        let is_ours = match &aud {
+            Audience::One(audience) => *audience == issuer.audience,
+            Audience::Several(audiences) => audiences.contains(&issuer.audience),
+        };
+        if !is_ours {
+            return Err(Rejected::Audience);
+        }
+        if firebase.and_then(|firebase| firebase.tenant) != issuer.tenant {
+            return Err(Rejected::Tenant);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit for some 285,000 years")]
+        let now = now.timestamp_millis() as f64 / 1000.0;
+        if now >= exp + SKEW {
+            return Err(Rejected::Expired);
+        }
+        if [Some(iat), nbf, auth_time].iter().flatten().any(|&time| time > now + SKEW) {
+            return Err(Rejected::Future);
+        }
+        if !(1..=MAX_NAME).contains(&sub.len()) || sub.chars().any(char::is_control) {
+            return Err(Rejected::Subject);
+        }
+        let is_verified = email_verified == Some(Value::Bool(true));
+        let verified_email = email.as_ref().and_then(Value::as_str).filter(|_| is_verified).and_then(|email| Email::parse(email).ok());
+        Ok(Identity { subject: sub, verified_email })
+    }
+}
+
+/// Reads an object; a struct would be read from an array, too.
+fn object<'de, T: Deserialize<'de>>(text: &'de [u8], wrong: Rejected) -> Result<T, Rejected> {
+    if text.first() == Some(&b'{') { serde_json::from_slice(text).map_err(|_| wrong) } else { Err(wrong) }
+}

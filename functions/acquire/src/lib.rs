@@ -5,7 +5,6 @@ use axum::{
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
-    routing::post,
 };
 use platform::{
     domain::{Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, SessionId, Timestamp, rfc3339_millis},
@@ -14,18 +13,35 @@ use platform::{
     web::{AcquireParts, ApiError, Fields, JsonObject, SignedSeats},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The function's one route.
 pub fn router(parts: AcquireParts) -> Router {
-    Router::new().route("/api/v1/licenses/acquire", post(acquire)).with_state(parts)
+    api().with_state(parts).into()
 }
 
+/// The route and its description.
+#[must_use]
+pub fn api() -> OpenApiRouter<AcquireParts> {
+    OpenApiRouter::new().routes(routes!(acquire))
+}
+
+/// Who wants a seat.
+#[derive(ToSchema)]
+#[schema(as = AcquireRequest)]
 struct Request {
+    #[schema(value_type = String, example = "CODI-0D15-BREP-TSB5-V76W-306E-ZF21-0DYK-J3DF")]
     license_key: LicenseKey,
+    /// The device, as the program names it.
+    #[schema(value_type = String, min_length = 1, max_length = 256, pattern = "^[A-Za-z0-9._:+/=@{}-]+$", example = "my-laptop")]
     hardware_id: HardwareId,
+    #[schema(value_type = String, format = Email, max_length = 254, example = "ada@example.com")]
     user_email: Email,
+    /// Comes again in the lease, to tell a fresh answer from a replayed one: visible ASCII.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = "^[!-~]+$")]
     nonce: Option<Nonce>,
 }
 
@@ -44,22 +60,49 @@ impl Request {
     }
 }
 
-#[derive(Serialize)]
+/// A seat.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Seat)]
 struct Answer<'a> {
+    /// Names the session, and is a secret: whoever has it may renew and release the session.
+    #[schema(value_type = String, example = "ses_p3e9rj36jx0ab04ynd6vc32qg6nc5x5hf1yzdfx4mj44xmk8ktn0")]
     session_id: SessionId,
     license_data: LicenseData<'a>,
+    /// A compact JWS that proves the seat offline until `expires_at`.
     lease: String,
+    /// The number of the seat, from 1.
     seat: u32,
     /// The seat is one of the extra ones beyond `seats_total`.
     overage: bool,
+    /// When the seat is lost if no heartbeat comes.
     #[serde(with = "rfc3339_millis")]
+    #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
-    /// Seconds.
+    /// Seconds after which to send the next heartbeat.
     heartbeat_after: u64,
     seats_used: u32,
     seats_total: u32,
 }
 
+/// Takes a seat, or renews the one that this device has
+#[utoipa::path(
+    post,
+    path = "/api/v1/licenses/acquire",
+    operation_id = "acquire",
+    tag = "seats",
+    params(("Idempotency-Key" = Option<String>, Header, description = "With it the request can be repeated safely: the same answer comes again while its session lives.", max_length = 255)),
+    security((), ("bearer" = [])),
+    request_body = Request,
+    responses(
+        (status = 201, description = "A seat was taken. `idempotent-replayed: true` marks an answer that was given before.", body = Answer),
+        (status = 200, description = "This device has a seat already: the same session, its life renewed.", body = Answer),
+        (status = 402, description = "`no_seats_available`: with `seats_used`, `seats_total` and `next_expiry_at`."),
+        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden` for a guest's or a staff member's token."),
+        (status = 404, description = "`license_not_found`."),
+        (status = 409, description = "`request_in_flight`: the same request is being worked on."),
+        (status = 422, description = "`idempotency_key_reused`: the key has served for another request."),
+    )
+)]
 async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
     let AcquireParts { signed: SignedSeats { seats, keys }, callers } = parts;
     let caller = callers.authenticate(&headers).await?;

@@ -7,27 +7,86 @@ use axum::{
     extract::State,
     http::{
         HeaderMap, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
+        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
     },
     response::{IntoResponse, Response},
-    routing::get,
 };
 use platform::{
     signing::{CACHE_SECONDS, Published, PublishedKeys},
     web::ApiError,
 };
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-/// The function's two routes.
+/// The whole API, in one document: made by `standalone openapi` from every function's own description, and tested to be that.
+const OPENAPI: &str = include_str!("../openapi.json");
+/// A page that shows it, with nothing from elsewhere.
+const PAGE: &str = include_str!("docs.html");
+
+/// The function's routes.
 pub fn router(keys: Arc<PublishedKeys>) -> Router {
-    Router::new().route("/.well-known/jwks.json", get(jwks)).route("/api/v1/keys", get(published)).with_state(keys)
+    api().with_state(keys).into()
 }
 
+/// The routes and their descriptions.
+#[must_use]
+pub fn api() -> OpenApiRouter<Arc<PublishedKeys>> {
+    OpenApiRouter::new().routes(routes!(jwks)).routes(routes!(published)).routes(routes!(openapi)).routes(routes!(page))
+}
+
+/// The public keys, as a JWK set (RFC 7517)
+#[utoipa::path(
+    get,
+    path = "/.well-known/jwks.json",
+    operation_id = "jwks",
+    tag = "discovery",
+    responses(
+        (status = 200, description = "The root, and every leaf whose leases may still live.", body = serde_json::Value, content_type = "application/jwk-set+json"),
+        (status = 304, description = "It has not changed since the `etag` in `if-none-match`."),
+    )
+)]
 async fn jwks(State(keys): State<Arc<PublishedKeys>>, headers: HeaderMap) -> Result<Response, ApiError> {
     Ok(answer(&*keys.jwks().await?, "application/jwk-set+json", &headers))
 }
 
+/// Root, certificates and revocation list
+#[utoipa::path(
+    get,
+    path = "/api/v1/keys",
+    operation_id = "keys",
+    tag = "discovery",
+    responses(
+        (status = 200, description = "`root` as JWK and PEM, `certificates` and `revocations` as compact JWS.", body = serde_json::Value),
+        (status = 304, description = "It has not changed since the `etag` in `if-none-match`."),
+    )
+)]
 async fn published(State(keys): State<Arc<PublishedKeys>>, headers: HeaderMap) -> Result<Response, ApiError> {
     Ok(answer(&*keys.keys().await?, "application/json", &headers))
+}
+
+/// This description
+#[utoipa::path(
+    get,
+    path = "/api/v1/openapi.json",
+    operation_id = "openapi",
+    tag = "discovery",
+    responses((status = 200, description = "An OpenAPI 3.1 document.", body = serde_json::Value))
+)]
+async fn openapi() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")], OPENAPI)
+}
+
+/// This description, as a page
+#[utoipa::path(
+    get,
+    path = "/api/v1/docs",
+    operation_id = "docs",
+    tag = "discovery",
+    responses((status = 200, description = "A page.", body = String, content_type = "text/html"))
+)]
+async fn page() -> impl IntoResponse {
+    // Only what is in the page itself may run, and it may ask this server alone.
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
+    ([(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, policy), (CACHE_CONTROL, "public, max-age=300")], PAGE)
 }
 
 fn answer(document: &Published, kind: &'static str, headers: &HeaderMap) -> Response {

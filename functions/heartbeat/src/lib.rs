@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State, routing::post};
+use axum::{Json, Router, extract::State};
 use platform::{
     domain::{Nonce, SessionId, Timestamp, rfc3339_millis},
     seats::{Heartbeat, Renewal},
@@ -10,20 +10,46 @@ use platform::{
     web::{ApiError, Fields, JsonObject, SignedSeats},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The function's one route.
 pub fn router(parts: SignedSeats) -> Router {
-    Router::new().route("/api/v1/licenses/heartbeat", post(heartbeat)).with_state(parts)
+    api().with_state(parts).into()
 }
 
-#[derive(Serialize)]
+/// The route and its description.
+#[must_use]
+pub fn api() -> OpenApiRouter<SignedSeats> {
+    OpenApiRouter::new().routes(routes!(heartbeat))
+}
+
+/// Whose life is to be renewed.
+#[derive(ToSchema)]
+#[schema(as = HeartbeatRequest)]
+#[expect(dead_code, reason = "describes what is read field by field, so that every fault is named")]
+struct Request {
+    #[schema(example = "ses_p3e9rj36jx0ab04ynd6vc32qg6nc5x5hf1yzdfx4mj44xmk8ktn0")]
+    session_id: String,
+    /// Comes again in the lease, to tell a fresh answer from a replayed one: visible ASCII.
+    #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]+$")]
+    nonce: Option<String>,
+}
+
+/// A session renewed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Renewal)]
 struct Answer {
+    #[schema(value_type = String)]
     session_id: SessionId,
+    /// When this heartbeat was taken.
     #[serde(with = "rfc3339_millis")]
+    #[schema(value_type = String, format = DateTime)]
     last_heartbeat: Timestamp,
     #[serde(with = "rfc3339_millis")]
+    #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
-    /// Seconds.
+    /// Seconds after which to send the next.
     heartbeat_after: u64,
     /// None if no key can be had just now: the session is renewed all the same, and the next heartbeat brings one.
     lease: Option<String>,
@@ -31,6 +57,20 @@ struct Answer {
     seats_total: u32,
 }
 
+/// Keeps a session alive for another TTL of its license
+#[utoipa::path(
+    post,
+    path = "/api/v1/licenses/heartbeat",
+    operation_id = "heartbeat",
+    tag = "seats",
+    request_body = Request,
+    responses(
+        (status = 200, description = "The session lives on.", body = Answer),
+        (status = 403, description = "The license may no longer be used: the client must stop by `stop_by`. The codes of acquire."),
+        (status = 404, description = "`session_not_found`: there never was such a session."),
+        (status = 410, description = "`session_expired`, `session_released` or `session_revoked`: it does not come back; acquire again."),
+    )
+)]
 async fn heartbeat(State(parts): State<SignedSeats>, JsonObject(body): JsonObject) -> Result<Json<Answer>, ApiError> {
     let mut fields = Fields::parse(&body, &["session_id", "nonce"])?;
     let session_id = fields.required("session_id", str::parse::<SessionId>);

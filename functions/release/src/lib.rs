@@ -2,27 +2,61 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State, routing::post};
+use axum::{Json, Router, extract::State};
 use platform::{
     domain::{SessionId, Timestamp, rfc3339_millis},
     seats::Engine,
     web::{ApiError, Fields, JsonObject},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The function's one route.
 pub fn router(seats: Arc<Engine>) -> Router {
-    Router::new().route("/api/v1/licenses/release", post(release)).with_state(seats)
+    api().with_state(seats).into()
 }
 
-#[derive(Serialize)]
+/// The route and its description.
+#[must_use]
+pub fn api() -> OpenApiRouter<Arc<Engine>> {
+    OpenApiRouter::new().routes(routes!(release))
+}
+
+/// Which session is over.
+#[derive(ToSchema)]
+#[schema(as = ReleaseRequest)]
+#[expect(dead_code, reason = "describes what is read field by field, so that every fault is named")]
+struct Request {
+    #[schema(example = "ses_p3e9rj36jx0ab04ynd6vc32qg6nc5x5hf1yzdfx4mj44xmk8ktn0")]
+    session_id: String,
+}
+
+/// A session that is over.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Released)]
 struct Answer {
+    #[schema(value_type = String)]
     session_id: SessionId,
+    /// When it ended: now, or before in whatever way.
     #[serde(with = "rfc3339_millis")]
+    #[schema(value_type = String, format = DateTime)]
     released_at: Timestamp,
     seats_used: u32,
 }
 
+/// Gives a seat back; a session that has ended already stays as it is
+#[utoipa::path(
+    post,
+    path = "/api/v1/licenses/release",
+    operation_id = "release",
+    tag = "seats",
+    request_body = Request,
+    responses(
+        (status = 200, description = "The session is over.", body = Answer),
+        (status = 404, description = "`session_not_found`: there never was such a session."),
+    )
+)]
 async fn release(State(seats): State<Arc<Engine>>, JsonObject(body): JsonObject) -> Result<Json<Answer>, ApiError> {
     let mut fields = Fields::parse(&body, &["session_id"])?;
     let session_id = fields.required("session_id", str::parse::<SessionId>);

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod keys;
+mod openapi;
 mod serve;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
@@ -34,6 +35,8 @@ enum Command {
         /// The file
         file: PathBuf,
     },
+    /// Prints the OpenAPI document of the whole API, made from every function's own description
+    Openapi,
     /// Rotates or revokes leaf keys
     Keys(keys::Settings),
 }
@@ -45,6 +48,7 @@ pub fn run() -> ExitCode {
         Command::Serve(settings) => return serve::run(settings),
         Command::Migrate(settings) => web::block_on(migrate(settings)),
         Command::Bootstrap(settings) => web::block_on(bootstrap::run(settings)),
+        Command::Openapi => openapi::print(),
         Command::MakeRoot { file } => LocalRoot::make(&file).map_err(Into::into),
         Command::Keys(settings) => web::block_on(keys::run(settings)),
     };

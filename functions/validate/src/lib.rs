@@ -5,7 +5,6 @@ use axum::{
     extract::State,
     http::HeaderMap,
     response::{IntoResponse, Json, Response},
-    routing::post,
 };
 use platform::{
     domain::{LicenseData, LicenseKey, Permission},
@@ -13,20 +12,54 @@ use platform::{
     web::{ApiError, Fields, JsonObject, ValidateParts},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The function's one route.
 pub fn router(parts: ValidateParts) -> Router {
-    Router::new().route("/api/v1/licenses/validate", post(validate)).with_state(parts)
+    api().with_state(parts).into()
 }
 
-#[derive(Serialize)]
+/// The route and its description.
+#[must_use]
+pub fn api() -> OpenApiRouter<ValidateParts> {
+    OpenApiRouter::new().routes(routes!(validate))
+}
+
+/// Which license.
+#[derive(ToSchema)]
+#[schema(as = ValidateRequest)]
+#[expect(dead_code, reason = "describes what is read field by field, so that every fault is named")]
+struct Request {
+    #[schema(example = "CODI-0D15-BREP-TSB5-V76W-306E-ZF21-0DYK-J3DF")]
+    license_key: String,
+}
+
+/// A license, and how full it is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Validated)]
 struct Answer<'a> {
     license_data: LicenseData<'a>,
+    #[schema(example = "active")]
     status: &'static str,
     seats_used: u32,
     seats_total: u32,
 }
 
+/// Says what a license key opens, and takes no seat
+#[utoipa::path(
+    post,
+    path = "/api/v1/licenses/validate",
+    operation_id = "validate",
+    tag = "seats",
+    security((), ("bearer" = [])),
+    request_body = Request,
+    responses(
+        (status = 200, description = "The license may be used.", body = Answer),
+        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden`."),
+        (status = 404, description = "`license_not_found`."),
+    )
+)]
 async fn validate(State(parts): State<ValidateParts>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
     let caller = parts.callers.authenticate(&headers).await?;
     let may_see = [Permission::SeeTenant, Permission::AcquireWithToken];

@@ -4,6 +4,8 @@ use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use testkit::{Customer, Process, TestDatabase, policy, redis_settings};
 
+use crate::described;
+
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_standalone");
 pub(crate) const OPERATIONS: [&str; 4] = ["acquire", "heartbeat", "release", "validate"];
 
@@ -49,9 +51,12 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) async fn of(response: Response) -> Self {
+        let path = response.url().path().to_owned();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.unwrap();
-        Self { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
+        let answer = Self { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text };
+        described::check(&path, &answer);
+        answer
     }
 
     pub(crate) fn code(&self) -> &str {

@@ -5,6 +5,7 @@
 mod bad_input;
 mod client;
 mod command_line;
+mod described;
 mod faults;
 mod footprint;
 mod operations;

@@ -3,25 +3,38 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::{License, LicenseId, SeatUnit, TenantId, Tier, Timestamp, rfc3339_millis_option};
 
 /// The claims of a license.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct LicenseDocument<'a> {
+    #[schema(value_type = String, example = "lic_p3e9rj36jx0ab04ynd6vc32qg4")]
     license_id: LicenseId,
+    #[schema(value_type = String, example = "ten_t5d5wn3ynx6tx6dqe7jc88jc2m")]
     tenant_id: TenantId,
+    /// Grows with every change.
     version: i64,
+    #[schema(value_type = String, example = "professional")]
     tier: Tier,
+    /// What the program may unlock.
+    #[schema(value_type = Vec<String>)]
     features: &'a [String],
     seats_total: u32,
+    /// Extra seats that may be used, and are flagged.
     overage: u32,
+    #[schema(value_type = String, example = "device")]
     seat_unit: SeatUnit,
     session_ttl_seconds: u64,
+    #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(with = "rfc3339_millis_option")]
     starts_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(with = "rfc3339_millis_option")]
     expires_at: Option<Timestamp>,
+    /// When it was signed.
+    #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(with = "rfc3339_millis_option")]
     issued_at: Option<Timestamp>,
 }
@@ -74,8 +87,9 @@ impl PartialEq for SignedDocument {
 impl Eq for SignedDocument {}
 
 /// What a client is given of its license.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct LicenseData<'a> {
+    #[schema(value_type = LicenseDocument)]
     document: Document<'a>,
     /// The JWS whose claims the document is. None for a license that was never signed.
     signature: Option<&'a str>,

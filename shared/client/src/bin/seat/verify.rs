@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::SystemTime};
 
-use coditect_license::{Check, Expected, Kept, PublishedKeys, Rejected, Verifier, rfc3339};
+use coditect_license::{Check, Error, Expected, Kept, PublishedKeys, Rejected, Verifier, rfc3339};
 use serde_json::{Value, json};
 
 use crate::{
@@ -25,10 +25,14 @@ pub(crate) fn verify(files: &Verify, options: &Options, report: Report) -> Resul
     let hardware_id = setup::hardware_id(options, &setup::state(options)?)?;
     let code = if kept == Kept::default() { Code::DONE } else { judge(&verifier, &kept, Some(hardware_id), report) };
     // What no signature tells: whether the clock was turned back, whether the license has run out, whether anything is there.
-    if code == Code::DONE {
-        let offline = setup.client.verify_offline()?;
-        let until = rfc3339(offline.until);
-        report.say("verified", &format!("this machine has a seat until {until}"), json!({"until": until}));
+    match setup.client.verify_offline() {
+        Ok(offline) if code == Code::DONE => {
+            let until = rfc3339(offline.until);
+            report.say("verified", &format!("this machine has a seat until {until}"), json!({"until": until}));
+        }
+        // By a clock that was turned back nothing is as it seems: that comes before whatever was refused for it.
+        Err(error) if code == Code::DONE || matches!(error, Error::ClockTurnedBack(_)) => return Err(error.into()),
+        Ok(_) | Err(_) => {}
     }
     Ok(code)
 }

@@ -1,0 +1,111 @@
+//! The API's description: what is the same for every operation. The rest stands with each function.
+
+use serde_json::{Map, Value, json};
+use utoipa::{
+    OpenApi as _, ToSchema,
+    openapi::{InfoBuilder, LicenseBuilder, OpenApi},
+};
+
+/// What every error answers (RFC 9457). Further members depend on `code`, and are described with the operation.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes what ApiError writes")]
+pub struct Problem {
+    /// A URI that names the kind of problem.
+    #[schema(example = "urn:coditect:problem:no_seats_available")]
+    r#type: String,
+    /// The kind of problem in a few words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What is the matter, in a sentence.
+    detail: String,
+    /// The kind of problem, for programs: it never changes.
+    #[schema(example = "no_seats_available")]
+    code: String,
+    /// The same as the header `x-request-id`.
+    request_id: String,
+    /// Every fault of the request, where the status is 400.
+    errors: Option<Vec<Fault>>,
+}
+
+/// One thing that is wrong with a request.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes what ApiError writes")]
+struct Fault {
+    /// The field, header or parameter.
+    field: String,
+    /// What is wanted of it.
+    message: String,
+}
+
+/// What every operation refers to.
+#[derive(utoipa::OpenApi)]
+#[openapi(components(schemas(Problem, Fault)))]
+struct Shared;
+
+const ABOUT: &str = "Floating licenses: seats are acquired, kept by heartbeats, and released; what a client holds is signed, and verifies offline. \
+    Unknown members of a request are passed over. Times are RFC 3339 in UTC with milliseconds. Errors are RFC 9457 problem documents with a \
+    stable `code`. Every answer has an `x-request-id`: the caller's, if it sent a well-formed one.";
+
+/// Puts the descriptions of functions together, and adds what holds for every operation.
+#[must_use]
+pub fn describe(parts: impl IntoIterator<Item = OpenApi>) -> Value {
+    let license = LicenseBuilder::new().name("Proprietary").identifier(Some("LicenseRef-Proprietary")).build();
+    let info = InfoBuilder::new().title("CODITECT license platform").version("1").description(Some(ABOUT)).license(Some(license));
+    let mut whole = Shared::openapi();
+    whole.info = info.build();
+    for part in parts {
+        whole.merge(part);
+    }
+    let mut document = json!(whole);
+    let document_paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    for operation in document_paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+        complete(operation);
+    }
+    document["components"]["securitySchemes"]["bearer"] = json!({
+        "type": "http", "scheme": "bearer",
+        "description": "An identity provider's JWT, or a personal access token (`cdt_…`).",
+    });
+    document["servers"] = json!([{ "url": "/" }]);
+    document["tags"] = json!([
+        { "name": "seats", "description": "What a running copy of a program calls." },
+        { "name": "administration", "description": "What owners and staff do." },
+        { "name": "discovery", "description": "What everybody may know." },
+    ]);
+    document
+}
+
+/// Adds the answers that any operation may give, and the headers that every answer has.
+fn complete(operation: &mut Value) {
+    let has_body = operation.get("requestBody").is_some();
+    let has_token = operation.get("security").is_some();
+    if !has_token {
+        operation["security"] = json!([]);
+    }
+    let Some(responses) = operation["responses"].as_object_mut() else { return };
+    let mut problem = |status: &str, why: &str| {
+        responses.entry(status).or_insert_with(|| json!({ "description": why }));
+    };
+    if has_body {
+        problem("400", "The request is invalid; every fault is named.");
+        problem("413", "The body has more than 16 KiB.");
+        problem("415", "The body is not said to be JSON.");
+    }
+    if has_token {
+        problem("401", "The credential is not valid, or there is none.");
+        problem("403", "The credential does not allow this.");
+    }
+    problem("429", "Too many requests: `retry-after` says when to come again.");
+    problem("500", "A fault of ours.");
+    problem("503", "A server behind does not answer: try again after `retry-after`.");
+    for (status, response) in responses {
+        response["headers"]["x-request-id"] = json!({ "description": "Names this request in our logs.", "schema": { "type": "string" } });
+        if status.starts_with(['4', '5']) {
+            response["content"] = json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
+        }
+        if matches!(status.as_str(), "402" | "409" | "429" | "503") {
+            response["headers"]["retry-after"] =
+                json!({ "description": "Seconds to wait.", "schema": { "type": "integer", "minimum": 0 } });
+        }
+    }
+}

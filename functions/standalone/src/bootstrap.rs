@@ -11,7 +11,6 @@ use platform::{
 };
 use serde_json::json;
 
-
 #[derive(Args, Debug)]
 pub(super) struct Settings {
     #[command(flatten)]

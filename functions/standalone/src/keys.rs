@@ -10,7 +10,6 @@ use platform::{
     signing::{self, KeyRotation, Schedule, SealingSettings},
 };
 
-
 /// When leaf keys change.
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct ScheduleSettings {

@@ -23,11 +23,10 @@ impl Standing {
     /// others with those below them.
     #[must_use]
     pub const fn manages(self, other: Self) -> bool {
-        match (self, other) {
-            (_, Self::Staff) | (Self::Guest | Self::Member, _) => false,
-            (Self::Staff | Self::Owner, Self::Guest | Self::Member | Self::Admin | Self::Owner) => true,
-            (Self::Admin, Self::Guest | Self::Member) => true,
-            (Self::Admin, Self::Admin | Self::Owner) => false,
+        match self {
+            Self::Guest | Self::Member => false,
+            Self::Admin => matches!(other, Self::Guest | Self::Member),
+            Self::Owner | Self::Staff => !matches!(other, Self::Staff),
         }
     }
 }

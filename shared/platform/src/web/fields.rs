@@ -157,6 +157,7 @@ pub fn whole<'a>(bounds: RangeInclusive<u32>) -> impl FnOnce(Member<'a>) -> Resu
 ///
 /// # Errors
 /// What is wanted.
+#[expect(clippy::needless_pass_by_value, reason = "it stands where the other readers do")]
 pub fn truth(member: Member<'_>) -> Result<bool, String> {
     if let Member::Truth(truth) = member { Ok(truth) } else { Err("must be true or false".to_owned()) }
 }

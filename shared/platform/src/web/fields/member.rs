@@ -118,13 +118,11 @@ impl<'de> Visitor<'de> for Any {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let mut texts = Vec::new();
         while let Some(item) = items.next_element_seed(Entry)? {
-            match item {
-                Some(text) => texts.push(text),
-                None => {
-                    while items.next_element::<IgnoredAny>()?.is_some() {}
-                    return Ok(Member::Other);
-                }
-            }
+            let Some(text) = item else {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(Member::Other);
+            };
+            texts.push(text);
         }
         Ok(Member::Texts(texts))
     }

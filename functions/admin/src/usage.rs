@@ -1,0 +1,16 @@
+//! Usage: by hour and day, license and tenant, as JSON and CSV.
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{AdminParts, Operation};
+
+/// The rows of the table.
+pub(crate) const OPERATIONS: &[Operation] = &[];
+
+/// Every statement.
+pub(crate) const STATEMENTS: &[&str] = &[];
+
+/// The routes.
+pub(crate) fn routes() -> OpenApiRouter<AdminParts> {
+    OpenApiRouter::new()
+}

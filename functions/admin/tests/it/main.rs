@@ -1,0 +1,10 @@
+//! The administration over real PostgreSQL and Redis, in process: whatever it answers is held to its description.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
+
+mod described;
+mod guard;
+mod people;
+mod rig;
+mod table;
+mod tenants;

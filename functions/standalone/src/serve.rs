@@ -2,6 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
+use admin::AdminParts;
 use axum::Router;
 use clap::Args;
 use kms::RootSettings;
@@ -36,8 +37,9 @@ pub(super) struct Settings {
 
 pub(super) fn run(settings: Settings) -> ExitCode {
     let Settings { http, function, root, schedule, sweep_interval } = settings;
-    let opened = Database::new(&function.signed.seats.database, Role::Jobs).map_err(|error| error.to_string());
-    let (jobs, root) = match opened.and_then(|jobs| Ok((jobs, root.open().map_err(|error| error.to_string())?))) {
+    let database = |role| Database::new(&function.signed.seats.database, role).map_err(|error| error.to_string());
+    let opened = || Ok::<_, String>((database(Role::Jobs)?, database(Role::Admin)?, root.open().map_err(|error| error.to_string())?));
+    let (jobs, administration, root) = match opened() {
         Ok(opened) => opened,
         Err(error) => {
             eprintln!("error: {error}");
@@ -47,11 +49,19 @@ pub(super) fn run(settings: Settings) -> ExitCode {
     let sealing = function.signed.sealing.sealing_key.clone();
     web::run("standalone", http, function, move |parts: AcquireParts| {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let rotation = KeyRotation::new(jobs.clone(), Arc::clone(&root), sealing, schedule.into(), Arc::clone(&clock));
-        let keys = Arc::new(PublishedKeys::new(parts.signed.seats.database().clone(), clock));
+        let rotation = KeyRotation::new(jobs.clone(), Arc::clone(&root), sealing.clone(), schedule.into(), Arc::clone(&clock));
+        let keys = Arc::new(PublishedKeys::new(parts.signed.seats.database().clone(), Arc::clone(&clock)));
+        let admin = AdminParts {
+            database: administration,
+            seats: Arc::clone(&parts.signed.seats),
+            callers: Arc::clone(&parts.callers),
+            root: Arc::clone(&root),
+            sealing,
+            clock,
+        };
         tokio::spawn(sweep(Sweeper::new(Arc::clone(&parts.signed.seats), jobs.clone()), Duration::from_secs(sweep_interval)));
         tokio::spawn(sign(rotation, jobs, root));
-        router(parts, keys)
+        router(parts, keys).merge(admin::router(admin))
     })
 }
 

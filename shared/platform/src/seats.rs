@@ -172,12 +172,19 @@ impl Engine {
         let Some(mut license) = self.licenses.by_key(&self.database, &hash, tenant).await? else {
             return Ok(Inspected::Unknown);
         };
-        for _ in 0..TRIES {
-            if let Err(why) = license.admits(caller, None) {
-                return Ok(Inspected::Unadmitted(why));
-            }
-            if let Err(refusal) = license.may_be_used(self.clock.now()) {
-                return Ok(Inspected::Refused(refusal));
+        for tries in 0..TRIES {
+            let admitted = license.admits(caller, None).map_err(Inspected::Unadmitted);
+            let usable = admitted.and_then(|()| license.may_be_used(self.clock.now()).map_err(Inspected::Refused));
+            if let Err(refused) = usable {
+                if tries > 0 || !self.may_have_changed(&license).await {
+                    return Ok(refused);
+                }
+                self.licenses.forget(&license);
+                match self.licenses.by_key(&self.database, &hash, tenant).await? {
+                    Some(newer) => license = newer,
+                    None => return Ok(Inspected::Unknown),
+                }
+                continue;
             }
             match self.scripts.occupancy(license.id).await? {
                 Reply::Cold => self.rebuild(&license, rebuild::Why::Cold).await?,
@@ -195,6 +202,17 @@ impl Engine {
             }
         }
         Err(Error::Unsettled(license.id))
+    }
+
+    /// Whether a license that refuses may be another one by now: Redis knows of a newer version, or does not know it at all. What has been
+    /// reinstated is served at once, though it was kept here as it was.
+    async fn may_have_changed(&self, license: &License) -> bool {
+        match self.scripts.occupancy(license.id).await {
+            Ok(Reply::Done((_, version))) => version > license.version,
+            Ok(Reply::Cold) => true,
+            // Without Redis what is known has to do.
+            Err(_) => false,
+        }
     }
 
     /// Looks the license up again and tells Redis, so that a change takes hold on the very next call everywhere.

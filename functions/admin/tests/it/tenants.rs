@@ -1,5 +1,7 @@
 //! Tenants.
 
+use std::time::Duration;
+
 use platform::{domain::Refusal, seats::Acquired};
 use serde_json::{Value, json};
 
@@ -31,6 +33,7 @@ async fn pages_show_everything_once_and_a_cursor_serves_its_own_list_alone() {
     let rig = Rig::start().await;
     for number in 0..5 {
         rig.post(&rig.staff, "/api/v1/tenants", &new_tenant(&format!("Tenant {number}"))).await.expect(201);
+        rig.clock.advance(Duration::from_millis(1));
     }
     let (mut seen, mut cursor) = (Vec::new(), None::<String>);
     loop {
@@ -40,6 +43,7 @@ async fn pages_show_everything_once_and_a_cursor_serves_its_own_list_alone() {
         assert!(items.len() <= 3);
         seen.extend(items.iter().map(|tenant| tenant["id"].as_str().unwrap().to_owned()));
         // Something new moves nothing.
+        rig.clock.advance(Duration::from_millis(1));
         rig.post(&rig.staff, "/api/v1/tenants", &new_tenant("Later")).await.expect(201);
         let Some(next) = page.body["next_cursor"].as_str() else { break };
         cursor = Some(next.to_owned());
@@ -90,7 +94,7 @@ async fn the_same_creation_is_done_once() {
     create("key-1", "Two").await.assert_problem(422, "idempotency_key_reused");
     assert_eq!(create("", "Two").await.expect(400).faults(), ["Idempotency-Key"]);
     assert_ne!(create("key-2", "One").await.expect(201).body["id"], first.body["id"]);
-    rig.clock.advance(std::time::Duration::from_secs(86_400));
+    rig.clock.advance(Duration::from_secs(86_400));
     assert_ne!(create("key-1", "Two").await.expect(201).body["id"], first.body["id"]);
 
     let (one, two) = tokio::join!(create("key-3", "One"), create("key-3", "One"));

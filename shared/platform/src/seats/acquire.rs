@@ -124,11 +124,15 @@ impl Engine {
             let Some(license) = self.licenses.by_key(&self.database, &hash, tenant).await? else {
                 return Ok(Acquired::Unknown);
             };
-            if let Err(why) = license.admits(applicant.caller.as_deref(), Some(&applicant.user_email)) {
-                return Ok(Acquired::Unadmitted(why));
-            }
-            if let Err(refusal) = license.may_be_used(self.clock.now()) {
-                return Ok(Acquired::Refused(refusal));
+            let admitted = license.admits(applicant.caller.as_deref(), Some(&applicant.user_email)).map_err(Acquired::Unadmitted);
+            let usable = admitted.and_then(|()| license.may_be_used(self.clock.now()).map_err(Acquired::Refused));
+            if let Err(refused) = usable {
+                if tries == 0 && self.may_have_changed(&license).await {
+                    self.licenses.forget(&license);
+                    tries += 1;
+                    continue;
+                }
+                return Ok(refused);
             }
             if tries == TRIES {
                 break license.id;

@@ -83,7 +83,6 @@ impl Caller {
     ///
     /// # Errors
     /// [`ApiError::Forbidden`], which the guard writes down.
-    #[expect(dead_code, reason = "users come next")]
     pub(crate) fn must_manage(&self, other: Standing) -> Result<(), ApiError> {
         if self.principal.standing.manages(other) { Ok(()) } else { Err(ApiError::Forbidden) }
     }

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use platform::{
     db::{self, Scope},
-    domain::{Timestamp, rfc3339},
+    domain::{Timestamp, from_millis, rfc3339},
     web::{ApiError, Fields, Member},
 };
 use serde::Serialize;
@@ -122,12 +122,11 @@ fn open(parts: &AdminParts, seal: &str, text: &str) -> Option<Position> {
     Some(Position { at: Timestamp::from_timestamp_micros(i64::from_be_bytes(*at))?, id: Uuid::from_slice(id).ok()? })
 }
 
-/// Reads a moment as RFC 3339 has it.
+/// Reads a moment as RFC 3339 has it, to the millisecond.
 ///
 /// # Errors
 /// What is wanted.
-#[expect(dead_code, reason = "filters by time come next")]
 pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     let wanted = || format!("must be a moment of RFC 3339, as {}", rfc3339(Timestamp::UNIX_EPOCH));
-    text.parse().map_err(|_| wanted())
+    text.parse().map(|moment: Timestamp| from_millis(moment.timestamp_millis())).map_err(|_| wanted())
 }

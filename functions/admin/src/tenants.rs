@@ -13,7 +13,7 @@ use platform::{
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) use record::{STATEMENTS, must_exist};
+pub(crate) use record::{STATEMENTS, lock_open, must_exist};
 
 use crate::{
     AdminParts, Operation,

@@ -13,7 +13,7 @@ mod name;
 mod session_ref;
 mod time;
 
-pub use access::{Permission, Principal, Standing};
+pub use access::{Permission, Principal, Standing, UserStatus};
 pub use access_token::{AccessToken, InvalidAccessToken};
 pub use document::{LicenseData, LicenseDocument, SignedDocument};
 pub use identity::{Email, Fault, HardwareHash, HardwareId, Holder, IdempotencyKey, Nonce, SeatNumber, fingerprint};

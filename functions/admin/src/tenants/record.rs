@@ -3,7 +3,7 @@
 use platform::{
     db::{self, Scope, Transaction},
     domain::{Email, LicenseId, Name, TenantId, TenantStatus, Tier, Timestamp, UserId, rfc3339_millis},
-    web::ApiError,
+    web::{ApiError, Conflict},
 };
 use serde::Serialize;
 use tokio_postgres::Row;
@@ -97,8 +97,20 @@ pub(super) async fn find(transaction: &Transaction, id: TenantId) -> Result<Opti
 }
 
 /// The tenant, which nobody else changes until the transaction's end.
-pub(crate) async fn lock(transaction: &Transaction, id: TenantId) -> Result<Option<Tenant>, db::Error> {
+pub(super) async fn lock(transaction: &Transaction, id: TenantId) -> Result<Option<Tenant>, db::Error> {
     transaction.first(LOCK, &[&id.as_uuid()]).await?.as_ref().map(tenant).transpose()
+}
+
+/// Locks a tenant whose affairs are to be changed, so that they are changed one after another.
+///
+/// # Errors
+/// [`ApiError::NotFound`], or that the tenant is closed for good.
+pub(crate) async fn lock_open(transaction: &Transaction, id: TenantId) -> Result<(), ApiError> {
+    match lock(transaction, id).await? {
+        None => Err(ApiError::NotFound),
+        Some(tenant) if tenant.status == TenantStatus::Closed => Err(ApiError::Conflict(Conflict::TenantClosed)),
+        Some(_) => Ok(()),
+    }
 }
 
 pub(super) async fn insert(

@@ -32,6 +32,18 @@ impl Standing {
 }
 
 words! {
+    /// How a user's membership stands.
+    UserStatus {
+        /// Asked to come; nobody has yet, with that address verified.
+        Invited = "invited",
+        /// Known by its identity provider.
+        Active = "active",
+        /// Not served.
+        Deactivated = "deactivated",
+    }
+}
+
+words! {
     /// What somebody may want to do. Each operation of the administration is one of these.
     Permission {
         /// See one's own sessions.

@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
+mod access_tokens;
 mod described;
 mod guard;
+mod matrix;
 mod people;
 mod rig;
 mod table;
 mod tenants;
+mod users;

@@ -11,7 +11,7 @@ use platform::{
     domain::{Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, SessionId, Timestamp, rfc3339_millis},
     seats::{Acquired, Applicant, Seat},
     signing::{Leaf, Lease},
-    web::{ApiError, Fields, JsonObject, SignedSeats},
+    web::{ApiError, Checked, Fields, JsonObject, SignedSeats},
 };
 use serde::Serialize;
 
@@ -67,7 +67,8 @@ async fn acquire(State(parts): State<SignedSeats>, headers: HeaderMap, JsonObjec
     // Before a seat is taken: without a key there is no answer to give.
     let leaf = keys.leaf().await?;
     let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body);
-    match seats.acquire(&request.license_key, applicant).await? {
+    let (acquired, verdict) = seats.acquire(&request.license_key, applicant).await?.passed()?;
+    let answer = match acquired {
         Acquired::Granted(seat) => {
             let answer = answer(&seat, &leaf, request.nonce.as_ref())?;
             if let Some(key) = &idempotency_key {
@@ -91,7 +92,8 @@ async fn acquire(State(parts): State<SignedSeats>, headers: HeaderMap, JsonObjec
         }),
         Acquired::Refused(why) => Err(ApiError::refused(why)),
         Acquired::Unknown => Err(ApiError::LicenseNotFound),
-    }
+    };
+    Ok(Checked(verdict, answer).into_response())
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {

@@ -14,12 +14,13 @@ use axum::{
 };
 use platform::{
     signing::{CACHE_SECONDS, Published, PublishedKeys},
-    web::ApiError,
+    web::{ApiError, Public, limited_by_address},
 };
 
 /// The function's two routes.
-pub fn router(keys: Arc<PublishedKeys>) -> Router {
-    Router::new().route("/.well-known/jwks.json", get(jwks)).route("/api/v1/keys", get(published)).with_state(keys)
+pub fn router(parts: Public) -> Router {
+    let routes = Router::new().route("/.well-known/jwks.json", get(jwks)).route("/api/v1/keys", get(published)).with_state(parts.keys);
+    limited_by_address(routes, parts.limiter)
 }
 
 async fn jwks(State(keys): State<Arc<PublishedKeys>>, headers: HeaderMap) -> Result<Response, ApiError> {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State, routing::post};
+use axum::{Json, Router, extract::State, response::IntoResponse, routing::post};
 use platform::{
     domain::{Nonce, SessionId, Timestamp, rfc3339_millis},
     seats::{Heartbeat, Renewal},
     signing::{self, Keyring, Lease},
-    web::{ApiError, Fields, JsonObject, SignedSeats},
+    web::{ApiError, Checked, Fields, JsonObject, SignedSeats},
 };
 use serde::Serialize;
 
@@ -31,13 +31,14 @@ struct Answer {
     seats_total: u32,
 }
 
-async fn heartbeat(State(parts): State<SignedSeats>, JsonObject(body): JsonObject) -> Result<Json<Answer>, ApiError> {
+async fn heartbeat(State(parts): State<SignedSeats>, JsonObject(body): JsonObject) -> Result<impl IntoResponse, ApiError> {
     let mut fields = Fields::parse(&body, &["session_id", "nonce"])?;
     let session_id = fields.required("session_id", str::parse::<SessionId>);
     let nonce = fields.optional("nonce", Nonce::parse);
     let Some(session_id) = session_id else { return Err(fields.into_error()) };
     fields.finish()?;
-    match parts.seats.heartbeat(session_id).await? {
+    let (beat, verdict) = parts.seats.heartbeat(session_id).await?.passed()?;
+    let answer = match beat {
         Heartbeat::Renewed(renewal) => Ok(Json(Answer {
             session_id,
             last_heartbeat: renewal.at,
@@ -50,7 +51,8 @@ async fn heartbeat(State(parts): State<SignedSeats>, JsonObject(body): JsonObjec
         Heartbeat::Refused { why, stop_by } => Err(ApiError::Refused { refusal: why, stop_by: Some(stop_by) }),
         Heartbeat::Ended(reason) => Err(ApiError::SessionEnded(reason)),
         Heartbeat::Unknown => Err(ApiError::SessionNotFound),
-    }
+    };
+    Ok(Checked(verdict, answer))
 }
 
 async fn lease(keys: &Arc<Keyring>, session: SessionId, renewal: &Renewal, nonce: Option<&Nonce>) -> Result<String, signing::Error> {

@@ -9,7 +9,7 @@ use platform::{
     domain::{Clock, SystemClock},
     seats::Sweeper,
     signing::{self, KeyRotation, PublishedKeys, RootSigner},
-    web::{self, HttpSettings, SignedSeatSettings, SignedSeats},
+    web::{self, HttpSettings, Public, SignedSeatSettings, SignedSeats},
 };
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -48,19 +48,20 @@ pub(super) fn run(settings: Settings) -> ExitCode {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let rotation = KeyRotation::new(jobs.clone(), Arc::clone(&root), sealing, schedule.into(), Arc::clone(&clock));
         let keys = Arc::new(PublishedKeys::new(parts.seats.database().clone(), clock));
+        let public = Public { keys, limiter: Arc::clone(parts.seats.limiter()) };
         tokio::spawn(sweep(Sweeper::new(Arc::clone(&parts.seats), jobs.clone()), Duration::from_secs(sweep_interval)));
         tokio::spawn(sign(rotation, jobs, root));
-        router(&parts, keys)
+        router(&parts, public)
     })
 }
 
-fn router(parts: &SignedSeats, keys: Arc<PublishedKeys>) -> Router {
+fn router(parts: &SignedSeats, public: Public) -> Router {
     Router::new()
         .merge(acquire::router(parts.clone()))
         .merge(heartbeat::router(parts.clone()))
         .merge(release::router(Arc::clone(&parts.seats)))
         .merge(validate::router(Arc::clone(&parts.seats)))
-        .merge(discovery::router(keys))
+        .merge(discovery::router(public))
 }
 
 async fn sweep(sweeper: Sweeper, every: Duration) {

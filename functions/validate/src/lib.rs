@@ -11,7 +11,7 @@ use axum::{
 use platform::{
     domain::{LicenseData, LicenseKey},
     seats::{Engine, Inspected},
-    web::{ApiError, Fields, JsonObject},
+    web::{ApiError, Checked, ClientAddress, Fields, JsonObject},
 };
 use serde::Serialize;
 
@@ -28,11 +28,12 @@ struct Answer<'a> {
     seats_total: u32,
 }
 
-async fn validate(State(seats): State<Arc<Engine>>, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
+async fn validate(State(seats): State<Arc<Engine>>, client: ClientAddress, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
     let mut fields = Fields::parse(&body, &["license_key"])?;
     let license_key = fields.required("license_key", LicenseKey::parse);
     let Some(license_key) = license_key else { return Err(fields.into_error()) };
-    match seats.inspect(&license_key).await? {
+    let (inspected, verdict) = seats.inspect(&license_key, &client.network()).await?.passed()?;
+    let answer = match inspected {
         Inspected::Usable(license, occupancy) => Ok(Json(Answer {
             license_data: LicenseData::of(&license),
             status: license.status.as_str(),
@@ -42,5 +43,6 @@ async fn validate(State(seats): State<Arc<Engine>>, JsonObject(body): JsonObject
         .into_response()),
         Inspected::Refused(why) => Err(ApiError::refused(why)),
         Inspected::Unknown => Err(ApiError::LicenseNotFound),
-    }
+    };
+    Ok(Checked(verdict, answer).into_response())
 }

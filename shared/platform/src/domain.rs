@@ -7,6 +7,7 @@ mod identity;
 mod ids;
 mod license;
 mod license_key;
+mod limits;
 mod time;
 
 pub use access::{Permission, Principal, Standing};
@@ -17,4 +18,5 @@ pub use license::{
     DEFAULT_SESSION_TTL, EndReason, License, LicenseStatus, Occupancy, Policy, Refusal, SeatUnit, TenantStatus, Tier, UnknownWord,
 };
 pub use license_key::{InvalidLicenseKey, LicenseKey, LicenseKeyHash};
+pub use limits::{Allowance, Limit, LimitKind, Verdict};
 pub use time::{Clock, SystemClock, Timestamp, from_millis, rfc3339, rfc3339_millis, rfc3339_millis_option};

@@ -2,7 +2,10 @@
 //! health, and a graceful end.
 
 mod body;
+mod browsers;
+mod client_address;
 mod edge;
+mod limits;
 mod metrics;
 mod parts;
 mod problem;
@@ -12,9 +15,12 @@ mod settings;
 mod telemetry;
 
 pub use body::{Fields, JsonObject};
+pub use browsers::Origins;
+pub use client_address::ClientAddress;
 pub use edge::shell;
+pub use limits::{Checked, limited_by_address};
 pub use metrics::Metrics;
-pub use parts::{Parts, SeatSettings, SignedSeatSettings, SignedSeats};
+pub use parts::{Parts, Public, PublicSettings, SeatSettings, SignedSeatSettings, SignedSeats};
 pub use problem::{ApiError, FieldFault};
 pub use serve::{block_on, run, serve};
 pub use settings::HttpSettings;

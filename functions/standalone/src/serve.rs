@@ -9,7 +9,7 @@ use platform::{
     domain::{Clock, SystemClock},
     seats::Sweeper,
     signing::{self, KeyRotation, PublishedKeys, RootSigner},
-    web::{self, AcquireParts, AcquireSettings, HttpSettings, ValidateParts},
+    web::{self, AcquireParts, AcquireSettings, HttpSettings, Public, ValidateParts},
 };
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -48,20 +48,21 @@ pub(super) fn run(settings: Settings) -> ExitCode {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let rotation = KeyRotation::new(jobs.clone(), Arc::clone(&root), sealing, schedule.into(), Arc::clone(&clock));
         let keys = Arc::new(PublishedKeys::new(parts.signed.seats.database().clone(), clock));
+        let public = Public { keys, limiter: Arc::clone(parts.signed.seats.limiter()) };
         tokio::spawn(sweep(Sweeper::new(Arc::clone(&parts.signed.seats), jobs.clone()), Duration::from_secs(sweep_interval)));
         tokio::spawn(sign(rotation, jobs, root));
-        router(parts, keys)
+        router(parts, public)
     })
 }
 
-fn router(parts: AcquireParts, keys: Arc<PublishedKeys>) -> Router {
+fn router(parts: AcquireParts, public: Public) -> Router {
     let AcquireParts { signed, callers } = parts.clone();
     Router::new()
         .merge(acquire::router(parts))
         .merge(heartbeat::router(signed.clone()))
         .merge(release::router(Arc::clone(&signed.seats)))
         .merge(validate::router(ValidateParts { seats: signed.seats, callers }))
-        .merge(discovery::router(keys))
+        .merge(discovery::router(public))
 }
 
 async fn sweep(sweeper: Sweeper, every: Duration) {

@@ -9,6 +9,7 @@ mod identity;
 mod ids;
 mod license;
 mod license_key;
+mod limits;
 mod time;
 
 pub use access::{Permission, Principal, Standing};
@@ -21,4 +22,5 @@ pub use license::{
     UnknownWord,
 };
 pub use license_key::{InvalidLicenseKey, LicenseKey, LicenseKeyHash};
+pub use limits::{Allowance, Limit, LimitKind, Verdict};
 pub use time::{Clock, SystemClock, Timestamp, from_millis, rfc3339, rfc3339_millis, rfc3339_millis_option};

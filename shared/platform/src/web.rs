@@ -3,7 +3,10 @@
 
 mod authenticator;
 mod body;
+mod browsers;
+mod client_address;
 mod edge;
+mod limits;
 mod metrics;
 mod openapi;
 mod parts;
@@ -15,10 +18,16 @@ mod telemetry;
 
 pub use authenticator::{Algorithm, AuthenticationSettings, Authenticator, InvalidIssuers, InvalidKeys, InvalidKeysUrl, Issuer, Issuers};
 pub use body::{Fields, JsonObject};
+pub use browsers::Origins;
+pub use client_address::ClientAddress;
 pub use edge::shell;
+pub use limits::{Checked, limited_by_address};
 pub use metrics::Metrics;
 pub use openapi::{Problem, describe};
-pub use parts::{AcquireParts, AcquireSettings, Parts, SeatSettings, SignedSeatSettings, SignedSeats, ValidateParts, ValidateSettings};
+pub use parts::{
+    AcquireParts, AcquireSettings, Parts, Public, PublicSettings, SeatSettings, SignedSeatSettings, SignedSeats, ValidateParts,
+    ValidateSettings,
+};
 pub use problem::{ApiError, FieldFault};
 pub use serve::{block_on, run, serve};
 pub use settings::HttpSettings;

@@ -14,9 +14,11 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     db,
-    domain::{EndReason, Refusal, Timestamp, Unadmitted, rfc3339},
+    domain::{Allowance, EndReason, Refusal, Timestamp, Unadmitted, rfc3339},
     seats, signing,
 };
+
+use super::limits;
 
 type Cause = Box<dyn Error + Send + Sync>;
 
@@ -76,6 +78,8 @@ pub enum ApiError {
     UnsupportedMediaType,
     /// The idempotency key has served for another request.
     IdempotencyKeyReused,
+    /// The caller has asked too often.
+    TooManyRequests(Allowance),
     /// A server that this one needs does not answer.
     Unavailable(Cause),
     /// What `/ready/` found to be down.
@@ -102,6 +106,11 @@ impl ApiError {
         Self::Refused { refusal, stop_by: None }
     }
 
+    /// Whether what the caller has shown to be let in has proved worthless.
+    pub(super) const fn is_failed_credential(&self) -> bool {
+        matches!(self, Self::Unauthenticated | Self::LicenseNotFound | Self::SessionNotFound)
+    }
+
     /// The table of the contract.
     const fn face(&self) -> Face {
         match self {
@@ -124,6 +133,7 @@ impl ApiError {
             Self::IdempotencyKeyReused => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The idempotency key has served for another request")
             }
+            Self::TooManyRequests(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "The caller asks too often"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", "Try again in a moment"),
             Self::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "A server that this function needs is down"),
             Self::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "deadline_exceeded", "The request took too long"),
@@ -153,6 +163,9 @@ impl ApiError {
             Self::PayloadTooLarge => format!("At most {} bytes are read.", super::body::MOST),
             Self::UnsupportedMediaType => "Send content-type: application/json.".to_owned(),
             Self::IdempotencyKeyReused => "Use a new key for a new request.".to_owned(),
+            Self::TooManyRequests(allowance) => {
+                format!("{} requests an hour may be made; wait {} s for the next.", allowance.limit().per_hour(), allowance.next_after())
+            }
             Self::NotReady(down) => format!("Down: {}.", down.join(", ")),
             Self::Unavailable(_) | Self::Timeout => "Nothing is wrong with the request: send it again after retry-after.".to_owned(),
             Self::LicenseNotFound | Self::SessionNotFound | Self::NotFound | Self::MethodNotAllowed | Self::Internal(_) => {
@@ -164,6 +177,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::NoSeats { retry_after_secs, .. } => Some(*retry_after_secs),
+            Self::TooManyRequests(allowance) => Some(allowance.next_after().max(1)),
             Self::Unavailable(_) | Self::NotReady(_) | Self::Timeout | Self::RequestInFlight => Some(1),
             Self::Invalid(_)
             | Self::MalformedBody(_)
@@ -211,6 +225,7 @@ impl ApiError {
             | Self::PayloadTooLarge
             | Self::UnsupportedMediaType
             | Self::IdempotencyKeyReused
+            | Self::TooManyRequests(_)
             | Self::Unavailable(_)
             | Self::Timeout
             | Self::Internal(_) => {}
@@ -239,7 +254,8 @@ impl ApiError {
             | Self::RequestInFlight
             | Self::PayloadTooLarge
             | Self::UnsupportedMediaType
-            | Self::IdempotencyKeyReused => tracing::debug!(request_id, status = status.as_u16(), code, "refused"),
+            | Self::IdempotencyKeyReused
+            | Self::TooManyRequests(_) => tracing::debug!(request_id, status = status.as_u16(), code, "refused"),
         }
     }
 
@@ -262,6 +278,9 @@ impl ApiError {
         }
         if matches!(self, Self::Unauthenticated) {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Self::TooManyRequests(allowance) = self {
+            limits::tell(response.headers_mut(), *allowance);
         }
         response
     }
@@ -331,11 +350,14 @@ fn is_our_fault(error: &db::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Limit, LimitKind};
 
     #[test]
     fn every_code_of_the_contract_has_its_status() {
         let cause = || Cause::from("cause");
         let full = ApiError::NoSeats { seats_used: 1, seats_total: 1, next_expiry_at: None, retry_after_secs: 1 };
+        let limit = Limit::new(LimitKind::Anonymous, 100);
+        let spent = limit.allowance(limit.tolerance() + limit.interval());
         let table = [
             (ApiError::Invalid(vec![]), 400, "invalid_request"),
             (ApiError::MalformedBody(String::new()), 400, "malformed_body"),
@@ -357,6 +379,7 @@ mod tests {
             (ApiError::PayloadTooLarge, 413, "payload_too_large"),
             (ApiError::UnsupportedMediaType, 415, "unsupported_media_type"),
             (ApiError::IdempotencyKeyReused, 422, "idempotency_key_reused"),
+            (ApiError::TooManyRequests(spent), 429, "too_many_requests"),
             (ApiError::Internal(cause()), 500, "internal_error"),
             (ApiError::Unavailable(cause()), 503, "service_unavailable"),
             (ApiError::NotReady(vec![]), 503, "not_ready"),

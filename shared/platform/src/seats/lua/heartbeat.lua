@@ -10,6 +10,7 @@
 -- Atomic because a session must not be renewed after it has been found dead, nor die between the look and the renewal, and
 -- because no two requests may pass for one.
 local call, now = redis.call, tonumber(ARGV[1])
+local pack, numbers, sub = struct.pack, struct.unpack, string.sub
 if not now then
     local time = call('TIME')
     now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -17,7 +18,7 @@ end
 local beats = math.floor(now / 3600000) .. ':heartbeats'
 local moment, interval, tolerance = now * 1000, tonumber(ARGV[2]), tonumber(ARGV[3])
 -- What all but the busiest sessions have spent after this call: one request.
-local one_spent = struct.pack('>I8', moment + interval)
+local one_spent = pack('>I8', moment + interval)
 local answer, arg = { now }, 4
 
 for license = 1, #KEYS / 4 do
@@ -32,9 +33,9 @@ for license = 1, #KEYS / 4 do
         local why = policy[4]
         if why == '' and policy[5] ~= '' and tonumber(policy[5]) <= now then why = 'license_expired' end
         local found = { why, 0, tonumber(policy[2]), 0, policy[7] }
-        local ttl, writes = tonumber(policy[3]), {}
+        local ttl, writes, written = tonumber(policy[3]), {}, 0
         local until_ = now + ttl
-        local renewed = why == '' and struct.pack('>I8', until_)
+        local renewed = why == '' and pack('>I8', until_)
         local records = call('HMGET', SESSIONS, unpack(ARGV, first, last))
         local before
         for i, record in ipairs(records) do
@@ -42,38 +43,39 @@ for license = 1, #KEYS / 4 do
             -- A session that is there twice is renewed, and counted, from what its first time has left.
             if session == before then record = records[i - 1] end
             before = session
-            local expires = record and struct.unpack('>I8', record) or 0
+            local expires = record and numbers('>I8', record) or 0
             if expires <= now then
-                expires = 0
+                expires, record = 0, record and ''
             else
                 local size, spent, whole = #record, one_spent, 0
                 if size == 68 or size == 84 then
                     size = size - 8
-                    whole = struct.unpack('>I8', record, size + 1)
+                    whole = numbers('>I8', record, size + 1)
                 end
                 if whole > moment and interval > 0 then
                     if whole - moment <= tolerance then
-                        spent = struct.pack('>I8', whole + interval)
+                        spent = pack('>I8', whole + interval)
                     elseif expires - now > ttl / 2 then
                         spent = nil
                     else
                         -- Beyond its limit, whatever that is, but no live session is ever lost to it: this beat is on the house.
-                        spent = string.sub(record, -8)
+                        spent = sub(record, -8)
                     end
                 end
                 if spent then
-                    record = (renewed or string.sub(record, 1, 8)) .. string.sub(record, 9, size) .. spent
-                    writes[#writes + 1], writes[#writes + 2] = session, record
+                    record = (renewed or sub(record, 1, 8)) .. sub(record, 9, size) .. spent
+                    records[i], writes[written + 1], writes[written + 2] = record, session, record
+                    written = written + 2
                     if renewed then expires = until_ end
                 else
-                    expires = -1
+                    records[i], expires = record, -1
                 end
             end
-            records[i], found[4 + 2 * i], found[5 + 2 * i] = record, expires, record or ''
+            found[4 + 2 * i], found[5 + 2 * i] = expires, record or ''
         end
-        if writes[1] then call('HSET', SESSIONS, unpack(writes)) end
-        if writes[1] and renewed then
-            call('HINCRBY', USAGE, beats, #writes / 2)
+        if written > 0 then call('HSET', SESSIONS, unpack(writes)) end
+        if written > 0 and renewed then
+            call('HINCRBY', USAGE, beats, written / 2)
             -- Whoever finds the policy ten seconds old is the one that looks it up again.
             if now - tonumber(policy[6]) >= 10000 then
                 call('HSET', POLICY, 'checked', now)
@@ -88,7 +90,7 @@ for license = 1, #KEYS / 4 do
             -- Dead sessions, which others clear away, or live ones that the index has not followed: these count.
             for _, session in ipairs(call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, 16)) do
                 local record = call('HGET', SESSIONS, session)
-                local expires = record and struct.unpack('>I8', record) or 0
+                local expires = record and numbers('>I8', record) or 0
                 if expires > now then
                     call('ZADD', EXPIRY, expires, session)
                     found[2] = found[2] + 1

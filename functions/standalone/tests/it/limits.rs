@@ -80,8 +80,8 @@ async fn limits_hold_to_the_request_under_64_connections_over_two_processes() {
     let beats = ask("heartbeat", &session).await;
     assert_eq!((count(&beats, 200), count(&beats, 429)), (50, all - 50));
     // This device has acquired once above, from another address: that is the same principal.
-    let acquires = ask("acquire", &platform.applicant("one")).await;
-    assert_eq!((count(&acquires, 200), count(&acquires, 429)), (49, all - 49));
+    let acquisitions = ask("acquire", &platform.applicant("one")).await;
+    assert_eq!((count(&acquisitions, 200), count(&acquisitions, 429)), (49, all - 49));
     let validates = ask("validate", &platform.applicant("one")).await;
     assert_eq!((count(&validates, 200), count(&validates, 429)), (50, all - 50));
     let failures = ask("heartbeat", &nobody).await;

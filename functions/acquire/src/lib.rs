@@ -10,7 +10,7 @@ use platform::{
     domain::{Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, SessionId, Timestamp, rfc3339_millis},
     seats::{Acquired, Applicant, Seat},
     signing::{Leaf, Lease},
-    web::{AcquireParts, ApiError, Fields, JsonObject, SignedSeats},
+    web::{AcquireParts, ApiError, Checked, Fields, JsonObject, SignedSeats},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -114,7 +114,8 @@ async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObje
     // Before a seat is taken: without a key there is no answer to give.
     let leaf = keys.leaf().await?;
     let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body).known_as(caller);
-    match seats.acquire(&request.license_key, applicant).await? {
+    let (acquired, verdict) = seats.acquire(&request.license_key, applicant).await?.passed()?;
+    let answer = match acquired {
         Acquired::Granted(seat) => {
             let answer = answer(&seat, &leaf, request.nonce.as_ref())?;
             if let Some(key) = &idempotency_key {
@@ -139,7 +140,8 @@ async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObje
         Acquired::Refused(why) => Err(ApiError::refused(why)),
         Acquired::Unadmitted(why) => Err(why.into()),
         Acquired::Unknown => Err(ApiError::LicenseNotFound),
-    }
+    };
+    Ok(Checked(verdict, answer).into_response())
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {

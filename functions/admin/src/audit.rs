@@ -133,7 +133,7 @@ async fn write(
                 &event.before,
                 &event.after,
                 &details,
-                &caller.address.text(),
+                &caller.address.ip().to_string(),
                 &caller.request_id,
                 &is_refused,
             ],

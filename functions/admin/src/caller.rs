@@ -1,43 +1,24 @@
 //! Who calls, as operations see it: past the guard.
 
-use std::net::IpAddr;
-
-use axum::{
-    extract::FromRequestParts,
-    http::{Extensions, request::Parts},
-};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use platform::{
     db::Scope,
     domain::{Permission, Principal, Standing, TenantId},
-    web::ApiError,
+    web::{ApiError, ClientAddress},
 };
-
-/// Where a request came from, as far as that is known.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Address(Option<IpAddr>);
-
-impl Address {
-    pub(crate) fn of(extensions: &Extensions) -> Self {
-        Self(extensions.get::<IpAddr>().copied())
-    }
-
-    pub(crate) fn text(self) -> Option<String> {
-        self.0.map(|address| address.to_string())
-    }
-}
 
 /// Somebody whom the guard has let in.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
     pub(crate) request_id: String,
-    pub(crate) address: Address,
+    pub(crate) address: ClientAddress,
     /// Its own tenant, or the one that staff act for. None: staff, over all of them.
     tenant: Option<TenantId>,
 }
 
 impl Caller {
-    pub(crate) fn new(principal: Principal, tenant: Option<TenantId>, request_id: &str, address: Address) -> Self {
+    pub(crate) fn new(principal: Principal, tenant: Option<TenantId>, request_id: &str, address: ClientAddress) -> Self {
         Self { principal, request_id: request_id.to_owned(), address, tenant }
     }
 

@@ -8,7 +8,7 @@ use kms::RootSettings;
 use platform::{
     db::{Database, Role},
     domain::{Clock, LicenseId, SystemClock},
-    seats::Engine,
+    seats::{Engine, Limiter},
     signing::{RootSigner, SealingKey},
     web::{AuthenticationSettings, Authenticator, Parts, SignedSeatSettings},
 };
@@ -70,6 +70,10 @@ impl Parts for AdminParts {
 
     async fn unreachable(&self) -> Vec<&'static str> {
         Engine::unreachable(&self.seats).await
+    }
+
+    fn limiter(&self) -> Arc<Limiter> {
+        Arc::clone(Engine::limiter(&self.seats))
     }
 }
 

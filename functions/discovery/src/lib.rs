@@ -13,7 +13,7 @@ use axum::{
 };
 use platform::{
     signing::{CACHE_SECONDS, Published, PublishedKeys},
-    web::ApiError,
+    web::{ApiError, Public, limited_by_address},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -23,8 +23,8 @@ const OPENAPI: &str = include_str!("../openapi.json");
 const PAGE: &str = include_str!("docs.html");
 
 /// The function's routes.
-pub fn router(keys: Arc<PublishedKeys>) -> Router {
-    api().with_state(keys).into()
+pub fn router(parts: Public) -> Router {
+    limited_by_address(api().with_state(parts.keys).into(), parts.limiter)
 }
 
 /// The routes and their descriptions.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State};
+use axum::{Json, Router, extract::State, response::IntoResponse};
 use platform::{
     domain::{Nonce, SessionId, Timestamp, rfc3339_millis},
     seats::{Heartbeat, Renewal},
     signing::{self, Keyring, Lease},
-    web::{ApiError, Fields, JsonObject, SignedSeats},
+    web::{ApiError, Checked, Fields, JsonObject, SignedSeats},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -71,13 +71,14 @@ struct Answer {
         (status = 410, description = "`session_expired`, `session_released` or `session_revoked`: it does not come back; acquire again."),
     )
 )]
-async fn heartbeat(State(parts): State<SignedSeats>, JsonObject(body): JsonObject) -> Result<Json<Answer>, ApiError> {
+async fn heartbeat(State(parts): State<SignedSeats>, JsonObject(body): JsonObject) -> Result<impl IntoResponse, ApiError> {
     let mut fields = Fields::parse(&body, &["session_id", "nonce"])?;
     let session_id = fields.required("session_id", str::parse::<SessionId>);
     let nonce = fields.optional("nonce", Nonce::parse);
     let Some(session_id) = session_id else { return Err(fields.into_error()) };
     fields.finish()?;
-    match parts.seats.heartbeat(session_id).await? {
+    let (beat, verdict) = parts.seats.heartbeat(session_id).await?.passed()?;
+    let answer = match beat {
         Heartbeat::Renewed(renewal) => Ok(Json(Answer {
             session_id,
             last_heartbeat: renewal.at,
@@ -90,7 +91,8 @@ async fn heartbeat(State(parts): State<SignedSeats>, JsonObject(body): JsonObjec
         Heartbeat::Refused { why, stop_by } => Err(ApiError::Refused { refusal: why, stop_by: Some(stop_by) }),
         Heartbeat::Ended(reason) => Err(ApiError::SessionEnded(reason)),
         Heartbeat::Unknown => Err(ApiError::SessionNotFound),
-    }
+    };
+    Ok(Checked(verdict, answer))
 }
 
 async fn lease(keys: &Arc<Keyring>, session: SessionId, renewal: &Renewal, nonce: Option<&Nonce>) -> Result<String, signing::Error> {

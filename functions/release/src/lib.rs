@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State};
+use axum::{Json, Router, extract::State, response::IntoResponse};
 use platform::{
     domain::{SessionId, Timestamp, rfc3339_millis},
     seats::Engine,
-    web::{ApiError, Fields, JsonObject},
+    web::{ApiError, Checked, Fields, JsonObject},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -57,10 +57,11 @@ struct Answer {
         (status = 404, description = "`session_not_found`: there never was such a session."),
     )
 )]
-async fn release(State(seats): State<Arc<Engine>>, JsonObject(body): JsonObject) -> Result<Json<Answer>, ApiError> {
+async fn release(State(seats): State<Arc<Engine>>, JsonObject(body): JsonObject) -> Result<impl IntoResponse, ApiError> {
     let mut fields = Fields::parse(&body, &["session_id"])?;
     let session_id = fields.required("session_id", str::parse::<SessionId>);
     let Some(session_id) = session_id else { return Err(fields.into_error()) };
-    let released = seats.release(session_id).await?.ok_or(ApiError::SessionNotFound)?;
-    Ok(Json(Answer { session_id, released_at: released.at, seats_used: released.seats_used }))
+    let (released, verdict) = seats.release(session_id).await?.passed()?;
+    let released = released.ok_or(ApiError::SessionNotFound)?;
+    Ok(Checked(verdict, Json(Answer { session_id, released_at: released.at, seats_used: released.seats_used })))
 }

@@ -11,7 +11,7 @@ use platform::{
     domain::{Clock, SystemClock},
     seats::Sweeper,
     signing::{self, KeyRotation, PublishedKeys, RootSigner},
-    web::{self, AcquireParts, AcquireSettings, HttpSettings, ValidateParts},
+    web::{self, AcquireParts, AcquireSettings, HttpSettings, Public, ValidateParts},
 };
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -51,6 +51,7 @@ pub(super) fn run(settings: Settings) -> ExitCode {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let rotation = KeyRotation::new(jobs.clone(), Arc::clone(&root), sealing.clone(), schedule.into(), Arc::clone(&clock));
         let keys = Arc::new(PublishedKeys::new(parts.signed.seats.database().clone(), Arc::clone(&clock)));
+        let public = Public { keys, limiter: Arc::clone(parts.signed.seats.limiter()) };
         let admin = AdminParts {
             database: administration,
             seats: Arc::clone(&parts.signed.seats),
@@ -61,18 +62,18 @@ pub(super) fn run(settings: Settings) -> ExitCode {
         };
         tokio::spawn(sweep(Sweeper::new(Arc::clone(&parts.signed.seats), jobs.clone()), Duration::from_secs(sweep_interval)));
         tokio::spawn(sign(rotation, jobs, root));
-        router(parts, keys).merge(admin::router(admin))
+        router(parts, public).merge(admin::router(admin))
     })
 }
 
-fn router(parts: AcquireParts, keys: Arc<PublishedKeys>) -> Router {
+fn router(parts: AcquireParts, public: Public) -> Router {
     let AcquireParts { signed, callers } = parts.clone();
     Router::new()
         .merge(acquire::router(parts))
         .merge(heartbeat::router(signed.clone()))
         .merge(release::router(Arc::clone(&signed.seats)))
         .merge(validate::router(ValidateParts { seats: signed.seats, callers }))
-        .merge(discovery::router(keys))
+        .merge(discovery::router(public))
 }
 
 async fn sweep(sweeper: Sweeper, every: Duration) {

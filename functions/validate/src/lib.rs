@@ -9,7 +9,7 @@ use axum::{
 use platform::{
     domain::{LicenseData, LicenseKey, Permission},
     seats::Inspected,
-    web::{ApiError, Fields, JsonObject, ValidateParts},
+    web::{ApiError, Checked, ClientAddress, Fields, JsonObject, ValidateParts},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -60,7 +60,12 @@ struct Answer<'a> {
         (status = 404, description = "`license_not_found`."),
     )
 )]
-async fn validate(State(parts): State<ValidateParts>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
+async fn validate(
+    State(parts): State<ValidateParts>,
+    client: ClientAddress,
+    headers: HeaderMap,
+    JsonObject(body): JsonObject,
+) -> Result<Response, ApiError> {
     let caller = parts.callers.authenticate(&headers).await?;
     let may_see = [Permission::SeeTenant, Permission::AcquireWithToken];
     if caller.as_ref().is_some_and(|caller| !may_see.iter().any(|permission| caller.may(*permission))) {
@@ -69,7 +74,8 @@ async fn validate(State(parts): State<ValidateParts>, headers: HeaderMap, JsonOb
     let mut fields = Fields::parse(&body, &["license_key"])?;
     let license_key = fields.required("license_key", LicenseKey::parse);
     let Some(license_key) = license_key else { return Err(fields.into_error()) };
-    match parts.seats.inspect(&license_key, caller.as_ref()).await? {
+    let (inspected, verdict) = parts.seats.inspect(&license_key, caller.as_ref(), &client.network()).await?.passed()?;
+    let answer = match inspected {
         Inspected::Usable(license, occupancy) => Ok(Json(Answer {
             license_data: LicenseData::of(&license),
             status: license.status.as_str(),
@@ -80,5 +86,6 @@ async fn validate(State(parts): State<ValidateParts>, headers: HeaderMap, JsonOb
         Inspected::Refused(why) => Err(ApiError::refused(why)),
         Inspected::Unadmitted(why) => Err(why.into()),
         Inspected::Unknown => Err(ApiError::LicenseNotFound),
-    }
+    };
+    Ok(Checked(verdict, answer).into_response())
 }

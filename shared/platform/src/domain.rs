@@ -9,6 +9,7 @@ mod identity;
 mod ids;
 mod license;
 mod license_key;
+mod limits;
 mod name;
 mod session_ref;
 mod time;
@@ -23,6 +24,7 @@ pub use license::{
     UnknownWord,
 };
 pub use license_key::{InvalidLicenseKey, LicenseKey, LicenseKeyHash};
+pub use limits::{Allowance, Limit, LimitKind, Verdict};
 pub use name::Name;
 pub use session_ref::SessionRef;
 pub use time::{Clock, SystemClock, Timestamp, from_millis, rfc3339, rfc3339_millis, rfc3339_millis_option};

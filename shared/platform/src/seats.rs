@@ -12,11 +12,13 @@ mod batcher;
 mod counters;
 mod heartbeat;
 mod licenses;
+mod limiter;
 mod rebuild;
 mod records;
 mod redis_link;
 mod release;
 mod revoke;
+mod script;
 mod scripts;
 pub mod statements;
 mod sweep;
@@ -26,6 +28,7 @@ use std::{sync::Arc, time::Duration};
 pub use acquire::{Acquired, Applicant, Seat};
 pub use counters::Counters;
 pub use heartbeat::{Heartbeat, Renewal};
+pub use limiter::{Counted, LimitSettings, Limiter};
 pub use redis_link::{RedisLink, RedisSettings};
 pub use release::Released;
 pub use sweep::{SweepReport, Sweeper};
@@ -34,13 +37,15 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     db::{self, Database},
-    domain::{Clock, License, LicenseId, LicenseKey, Occupancy, Principal, Refusal, Timestamp, Unadmitted},
+    domain::{Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Principal, Refusal, Timestamp, Unadmitted, Verdict},
 };
+use answer::Reply;
 use batcher::Batcher;
 use heartbeat::Beats;
 use licenses::Licenses;
 use records::{Grants, Releases};
-use scripts::{Reply, Scripts};
+use script::ScriptLink;
+use scripts::{Caller, Scripts, limit_key};
 
 /// How often an operation starts again because the license was cold, had changed, or Redis had forgotten something.
 const TRIES: usize = 60;
@@ -99,32 +104,34 @@ pub struct Engine {
     database: Database,
     licenses: Licenses,
     clock: Arc<dyn Clock>,
+    limiter: Arc<Limiter>,
     counters: Counters,
 }
 
 impl Engine {
     /// An engine over these servers. `clock` judges the windows of licenses; seats go by Redis' own.
     #[must_use]
-    pub fn new(redis: RedisLink, database: Database, clock: Arc<dyn Clock>) -> Self {
-        Self::over(Scripts::new(redis, None), database, clock)
+    pub fn new(redis: RedisLink, database: Database, clock: Arc<dyn Clock>, limits: LimitSettings) -> Self {
+        Self::over(ScriptLink::new(redis, None), database, clock, limits)
     }
 
     /// The same, with Redis' clock replaced too: tests move time and do not sleep.
     #[must_use]
-    pub fn with_moved_time(redis: RedisLink, database: Database, clock: Arc<dyn Clock>) -> Self {
-        Self::over(Scripts::new(redis, Some(Arc::clone(&clock))), database, clock)
+    pub fn with_moved_time(redis: RedisLink, database: Database, clock: Arc<dyn Clock>, limits: LimitSettings) -> Self {
+        Self::over(ScriptLink::new(redis, Some(Arc::clone(&clock))), database, clock, limits)
     }
 
-    fn over(scripts: Scripts, database: Database, clock: Arc<dyn Clock>) -> Self {
-        let scripts = Arc::new(scripts);
+    fn over(link: ScriptLink, database: Database, clock: Arc<dyn Clock>, limits: LimitSettings) -> Self {
+        let scripts = Arc::new(Scripts::new(link.clone()));
         Self {
-            beats: Batcher::new(Beats(Arc::clone(&scripts))),
+            beats: Batcher::new(Beats { scripts: Arc::clone(&scripts), limit: limits.of(LimitKind::Principal) }),
             grants: Batcher::new(Grants(database.clone())),
             releases: Batcher::new(Releases { database: database.clone(), clock: Arc::clone(&clock) }),
             scripts,
             licenses: Licenses::new(Arc::clone(&clock)),
             database,
             clock,
+            limiter: Arc::new(Limiter::over(link, limits)),
             counters: Counters::default(),
         }
     }
@@ -138,6 +145,7 @@ impl Engine {
     /// Puts the engine's counters, and the state of its connections, on a metrics page.
     pub fn register(&self, registry: &mut Registry) {
         self.counters.register(registry);
+        self.limiter.register(registry);
         let database = self.database.clone();
         registry.register_collector(Box::new(counters::PoolCollector::new(database)));
     }
@@ -146,6 +154,17 @@ impl Engine {
     #[must_use]
     pub const fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// What counts its callers' requests, and others'.
+    #[must_use]
+    pub const fn limiter(&self) -> &Arc<Limiter> {
+        &self.limiter
+    }
+
+    /// Counts a request that was answered without a script that counts.
+    async fn count(&self, license: LicenseId, caller: &Caller<'_>) -> Verdict {
+        self.limiter.check_at(self.limiter.limit(LimitKind::Principal), &limit_key(license, caller)).await
     }
 
     /// Names what the engine needs and cannot reach now.
@@ -163,42 +182,57 @@ impl Engine {
         down
     }
 
-    /// Looks a license key up and counts its seats, taking none; for a caller who is known by a token, among the licenses of its tenant alone.
+    /// Looks a license key up and counts its seats, taking none; for a caller who is known by a token, among the licenses of its tenant
+    /// alone. Counts against the limit of the license key in this network, except where there is no such key.
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn inspect(&self, key: &LicenseKey, caller: Option<&Principal>) -> Result<Inspected, Error> {
+    pub async fn inspect(&self, key: &LicenseKey, caller: Option<&Principal>, network: &[u8; 16]) -> Result<Counted<Inspected>, Error> {
         let (hash, tenant) = (key.hash(), caller.and_then(|caller| caller.tenant));
         let Some(mut license) = self.licenses.by_key(&self.database, &hash, tenant).await? else {
-            return Ok(Inspected::Unknown);
+            return Ok(Counted::Served(Inspected::Unknown, Verdict::Uncounted));
         };
+        let (mut limit, mut verdict) = (self.limiter.limit(LimitKind::Principal), Verdict::Uncounted);
         for tries in 0..TRIES {
             let admitted = license.admits(caller, None).map_err(Inspected::Unadmitted);
             let usable = admitted.and_then(|()| license.may_be_used(self.clock.now()).map_err(Inspected::Refused));
             if let Err(refused) = usable {
-                if tries > 0 || !self.may_have_changed(&license).await {
-                    return Ok(refused);
-                }
-                self.licenses.forget(&license);
-                match self.licenses.by_key(&self.database, &hash, tenant).await? {
-                    Some(newer) => license = newer,
-                    None => return Ok(Inspected::Unknown),
-                }
-                continue;
-            }
-            match self.scripts.occupancy(license.id).await? {
-                Reply::Cold => self.rebuild(&license, rebuild::Why::Cold).await?,
-                Reply::Done((_, version)) if version > license.version => {
+                if tries == 0 && self.may_have_changed(&license).await {
                     self.licenses.forget(&license);
                     match self.licenses.by_key(&self.database, &hash, tenant).await? {
                         Some(newer) => license = newer,
-                        None => return Ok(Inspected::Unknown),
+                        None => return Ok(Counted::Served(Inspected::Unknown, verdict)),
                     }
+                    continue;
                 }
-                Reply::Done((used, _)) => {
-                    let occupancy = license.policy.occupancy(used);
-                    return Ok(Inspected::Usable(license, occupancy));
+                if verdict == Verdict::Uncounted && matches!(refused, Inspected::Refused(_)) {
+                    verdict = self.count(license.id, &Caller::Network(network)).await;
                 }
+                return Ok(Counted::under(verdict, refused));
+            }
+            let (used, version) = match self.scripts.occupancy(license.id, network, limit).await? {
+                Reply::Cold => {
+                    self.rebuild(&license, rebuild::Why::Cold).await?;
+                    continue;
+                }
+                Reply::Done(Counted::Beyond(allowance)) => return Ok(Counted::Beyond(allowance)),
+                Reply::Done(Counted::Served(occupancy, counted)) => {
+                    if counted != Verdict::Uncounted {
+                        // Whatever it takes from here on, it is one request.
+                        (limit, verdict) = (limit.off(), counted);
+                    }
+                    occupancy
+                }
+            };
+            if version > license.version {
+                self.licenses.forget(&license);
+                match self.licenses.by_key(&self.database, &hash, tenant).await? {
+                    Some(newer) => license = newer,
+                    None => return Ok(Counted::Served(Inspected::Unknown, verdict)),
+                }
+            } else {
+                let occupancy = license.policy.occupancy(used);
+                return Ok(Counted::Served(Inspected::Usable(license, occupancy), verdict));
             }
         }
         Err(Error::Unsettled(license.id))
@@ -207,11 +241,11 @@ impl Engine {
     /// Whether a license that refuses may be another one by now: Redis knows of a newer version, or does not know it at all. What has been
     /// reinstated is served at once, though it was kept here as it was.
     async fn may_have_changed(&self, license: &License) -> bool {
-        match self.scripts.occupancy(license.id).await {
-            Ok(Reply::Done((_, version))) => version > license.version,
+        match self.scripts.occupancy(license.id, &[0; 16], self.limiter.limit(LimitKind::Principal).off()).await {
+            Ok(Reply::Done(Counted::Served((_, version), _))) => version > license.version,
             Ok(Reply::Cold) => true,
-            // Without Redis what is known has to do.
-            Err(_) => false,
+            // Without Redis what is known has to do; and nobody is counted here.
+            Err(_) | Ok(Reply::Done(Counted::Beyond(_))) => false,
         }
     }
 

@@ -3,9 +3,12 @@
 
 mod authenticator;
 mod body;
+mod browsers;
+mod client_address;
 mod conflict;
 mod edge;
 mod fields;
+mod limits;
 mod metrics;
 mod openapi;
 mod parts;
@@ -17,12 +20,18 @@ mod telemetry;
 
 pub use authenticator::{Algorithm, AuthenticationSettings, Authenticator, InvalidIssuers, InvalidKeys, InvalidKeysUrl, Issuer, Issuers};
 pub use body::{JsonObject, MaybeJsonObject};
+pub use browsers::Origins;
+pub use client_address::ClientAddress;
 pub use conflict::Conflict;
 pub use edge::{REQUEST_ID, shell};
 pub use fields::{Change, Fields, Member, text, texts, truth, whole};
+pub use limits::{Checked, limited_by_address};
 pub use metrics::Metrics;
 pub use openapi::{Problem, describe};
-pub use parts::{AcquireParts, AcquireSettings, Parts, SeatSettings, SignedSeatSettings, SignedSeats, ValidateParts, ValidateSettings};
+pub use parts::{
+    AcquireParts, AcquireSettings, Parts, Public, PublicSettings, SeatSettings, SignedSeatSettings, SignedSeats, ValidateParts,
+    ValidateSettings,
+};
 pub use problem::{ApiError, FieldFault};
 pub use serve::{block_on, run, serve};
 pub use settings::HttpSettings;

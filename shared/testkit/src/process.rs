@@ -52,6 +52,9 @@ impl Process {
             .env("DATABASE_URL", database_url)
             .env("REDIS_URL", redis_url)
             .envs(keys::settings())
+            // All tests call from one address, and some ask more than anybody may.
+            .env("LIMIT_ANONYMOUS_PER_HOUR", "1000000")
+            .env("LIMIT_PRINCIPAL_PER_HOUR", "1000000")
             .env("HOST", "127.0.0.1")
             .env("PORT", port.to_string())
             .env("METRICS_PORT", metrics_port.to_string())

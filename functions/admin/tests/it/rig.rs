@@ -1,6 +1,6 @@
 //! A running administration, with two tenants and everybody in them.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use admin::AdminParts;
 use axum::{
@@ -12,8 +12,8 @@ use http_body_util::BodyExt;
 use platform::{
     db::Role,
     domain::{Email, HardwareId, Standing},
-    seats::{Acquired, Applicant, Engine, RedisLink},
-    web::{Authenticator, Metrics, shell},
+    seats::{Acquired, Applicant, Engine, LimitSettings, RedisLink},
+    web::{Authenticator, HttpSettings, Metrics, shell},
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -61,8 +61,9 @@ impl Rig {
         let clock = Arc::new(ManualClock::default());
         let provider = Provider::new();
         let engine = || {
+            let limits = LimitSettings { limit_anonymous_per_hour: 0, limit_principal_per_hour: 0 };
             let link = RedisLink::new(&redis_settings()).unwrap();
-            Arc::new(Engine::with_moved_time(link, database.connect(Role::Functions), Arc::clone(&clock) as _))
+            Arc::new(Engine::with_moved_time(link, database.connect(Role::Functions), Arc::clone(&clock) as _, limits))
         };
         let callers = Authenticator::new(&provider.settings(), database.connect(Role::Functions), Arc::clone(&clock) as _).unwrap();
         let parts = AdminParts {
@@ -74,7 +75,8 @@ impl Rig {
             clock: Arc::clone(&clock) as _,
         };
         let metrics = Arc::new(Metrics::new(Registry::default()));
-        let app = shell(admin::router(parts), metrics, Duration::from_secs(20), async || vec![]);
+        let limiter = Arc::clone(parts.seats.limiter());
+        let app = shell(admin::router(parts), &http(), metrics, limiter, async || vec![]);
         let (ours, theirs) = (tenant(&database).await, tenant(&database).await);
         let staff = Person::make(&database.owner().await, None, Standing::Staff).await;
         Self { seats: engine(), database, clock, provider, ours, theirs, staff, app }
@@ -149,7 +151,18 @@ impl Rig {
     pub(crate) async fn acquire(&self, customer: &Customer, device: &str) -> Acquired {
         let hardware = HardwareId::parse(device).unwrap();
         let email = Email::parse("somebody@test.example").unwrap();
-        self.seats.acquire(&customer.key, Applicant::new(hardware, email, None, b"")).await.unwrap()
+        self.seats.acquire(&customer.key, Applicant::new(hardware, email, None, b"")).await.unwrap().outcome().unwrap()
+    }
+}
+
+fn http() -> HttpSettings {
+    HttpSettings {
+        host: [127, 0, 0, 1].into(),
+        port: 0,
+        metrics_port: 0,
+        request_timeout_ms: 20_000,
+        trusted_proxy_hops: 0,
+        cors_origins: "".parse().unwrap(),
     }
 }
 

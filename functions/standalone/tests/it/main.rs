@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
 mod bad_input;
+mod browsers;
 mod client;
 mod command_line;
 mod described;
 mod faults;
 mod footprint;
+mod limits;
 mod operations;
 mod seat_command;
 mod shell;

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use super::{
-    Engine, Error, Reply, TRIES, beat_after,
+    Counted, Engine, Error, Reply, TRIES,
+    answer::{Place, Taken},
+    beat_after,
     rebuild::Why,
     records::{self, Grant},
-    scripts::{Place, Taken},
+    scripts::Caller,
 };
 use crate::domain::{
-    Email, HardwareHash, HardwareId, Holder, IdempotencyKey, License, LicenseKey, Occupancy, Principal, Refusal, SeatNumber, SeatUnit,
-    SessionId, SessionKey, Timestamp, Unadmitted, fingerprint,
+    Email, HardwareHash, HardwareId, Holder, IdempotencyKey, License, LicenseKey, LimitKind, Occupancy, Principal, Refusal, SeatNumber,
+    SeatUnit, SessionId, SessionKey, Timestamp, Unadmitted, Verdict, fingerprint,
 };
 
 /// Who asks for a seat.
@@ -106,23 +108,25 @@ pub enum Acquired {
 }
 
 impl Engine {
-    /// Takes a seat. Runs to its end even if the caller goes away, so that no grant is left half done.
+    /// Takes a seat. Runs to its end even if the caller goes away, so that no grant is left half done. Counts against the limit
+    /// of the license key on this device, except where there is no such key.
     ///
     /// # Errors
     /// Any [`Error`]; no seat is then held for longer than its TTL, and trying again finds it if it was granted.
-    pub async fn acquire(self: &Arc<Self>, key: &LicenseKey, applicant: Applicant) -> Result<Acquired, Error> {
+    pub async fn acquire(self: &Arc<Self>, key: &LicenseKey, applicant: Applicant) -> Result<Counted<Acquired>, Error> {
         let (engine, key) = (Arc::clone(self), key.clone());
         let work = tokio::spawn(async move { engine.acquire_to_the_end(&key, applicant).await });
         work.await.map_err(|error| Error::Unexpected(error.to_string()))?
     }
 
-    async fn acquire_to_the_end(&self, key: &LicenseKey, mut applicant: Applicant) -> Result<Acquired, Error> {
+    async fn acquire_to_the_end(&self, key: &LicenseKey, mut applicant: Applicant) -> Result<Counted<Acquired>, Error> {
         let hash = key.hash();
         let tenant = applicant.caller.as_ref().and_then(|caller| caller.tenant);
+        let (mut limit, mut verdict) = (self.limiter.limit(LimitKind::Principal), Verdict::Uncounted);
         let mut tries = 0;
         let unsettled = loop {
             let Some(license) = self.licenses.by_key(&self.database, &hash, tenant).await? else {
-                return Ok(Acquired::Unknown);
+                return Ok(Counted::Served(Acquired::Unknown, verdict));
             };
             let admitted = license.admits(applicant.caller.as_deref(), Some(&applicant.user_email)).map_err(Acquired::Unadmitted);
             let usable = admitted.and_then(|()| license.may_be_used(self.clock.now()).map_err(Acquired::Refused));
@@ -132,42 +136,49 @@ impl Engine {
                     tries += 1;
                     continue;
                 }
-                return Ok(refused);
+                if verdict == Verdict::Uncounted && matches!(refused, Acquired::Refused(_)) {
+                    verdict = self.count(license.id, &Caller::Device(&applicant.hardware)).await;
+                }
+                return Ok(Counted::under(verdict, refused));
             }
             if tries == TRIES {
                 break license.id;
             }
             tries += 1;
             applicant.sit_as(license.policy.seat_unit);
-            let idempotency = applicant.idempotency_digest();
-            let idempotency = idempotency.as_ref().map_or(&[][..], |key| &key[..]);
-            let taken = self
-                .scripts
-                .acquire(&license, SessionKey::random(), &applicant.holder, &applicant.hardware, idempotency, &applicant.request_hash)
-                .await?;
-            let outcome = match taken {
+            let taken = match self.scripts.acquire(&license, SessionKey::random(), &applicant, limit).await? {
                 Reply::Cold => {
                     self.rebuild(&license, Why::Cold).await?;
-                    None
+                    continue;
                 }
-                Reply::Done(Taken::Stale) => {
+                Reply::Done(Counted::Beyond(allowance)) => return Ok(Counted::Beyond(allowance)),
+                Reply::Done(Counted::Served(taken, counted)) => {
+                    if counted != Verdict::Uncounted {
+                        // Whatever it takes from here on, it is one request.
+                        (limit, verdict) = (limit.off(), counted);
+                    }
+                    taken
+                }
+            };
+            let outcome = match taken {
+                Taken::Stale => {
                     self.licenses.forget(&license);
                     None
                 }
-                Reply::Done(Taken::Granted(place)) => self.confirm_grant(license, place, &applicant).await?,
-                Reply::Done(Taken::Held(place)) => self.confirm_held(license, place, &applicant).await?,
-                Reply::Done(Taken::Full { now, used, next_expiry }) => {
+                Taken::Granted(place) => self.confirm_grant(license, place, &applicant).await?,
+                Taken::Held(place) => self.confirm_held(license, place, &applicant).await?,
+                Taken::Full { now, used, next_expiry } => {
                     self.counters.denied.inc();
                     let wait = (next_expiry - now).num_milliseconds().max(0);
                     let retry_after = u64::try_from(wait).unwrap_or(0).div_ceil(1000).max(1);
                     Some(Acquired::Full { occupancy: license.policy.occupancy(used), next_expiry, retry_after })
                 }
-                Reply::Done(Taken::Replayed(answer)) => Some(Acquired::Replayed(answer)),
-                Reply::Done(Taken::InFlight) => Some(Acquired::InFlight),
-                Reply::Done(Taken::Reused) => Some(Acquired::KeyReused),
+                Taken::Replayed(answer) => Some(Acquired::Replayed(answer)),
+                Taken::InFlight => Some(Acquired::InFlight),
+                Taken::Reused => Some(Acquired::KeyReused),
             };
             if let Some(outcome) = outcome {
-                return Ok(outcome);
+                return Ok(Counted::Served(outcome, verdict));
             }
         };
         Err(Error::Unsettled(unsettled))
@@ -234,7 +245,8 @@ impl Engine {
 
     /// Takes a session out of Redis alone. If that fails the number stays held until its TTL: lost time, never a seat twice.
     async fn give_back(&self, license: &License, session: SessionKey) {
-        if let Err(error) = self.scripts.release(license.id, session).await {
+        let uncounted = self.limiter.limit(LimitKind::Principal).off();
+        if let Err(error) = self.scripts.release(license.id, session, uncounted).await {
             tracing::warn!(license = %license.id, %error, "a seat could not be given back and is held until it expires");
         }
     }

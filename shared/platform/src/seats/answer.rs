@@ -2,8 +2,78 @@
 
 use redis::Value;
 
-use super::{Error, scripts::Place};
-use crate::domain::{HardwareHash, SeatNumber, SessionKey, Timestamp, from_millis};
+use super::Error;
+use crate::domain::{HardwareHash, Refusal, SeatNumber, SessionKey, TenantId, Timestamp, from_millis};
+
+/// What a script that needs a warm license answers.
+#[derive(Debug)]
+pub(super) enum Reply<T> {
+    /// Redis does not know the license: rebuild it and ask again.
+    Cold,
+    /// It was done.
+    Done(T),
+}
+
+/// What `acquire.lua` did.
+#[derive(Debug)]
+pub(super) enum Taken {
+    Stale,
+    Granted(Place),
+    Held(Place),
+    Full { now: Timestamp, used: u32, next_expiry: Timestamp },
+    Replayed(Vec<u8>),
+    InFlight,
+    Reused,
+}
+
+/// A seat as Redis has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) session: SessionKey,
+    pub(super) seat: SeatNumber,
+    pub(super) now: Timestamp,
+    pub(super) expires_at: Timestamp,
+    pub(super) used: u32,
+}
+
+/// What `heartbeat.lua` found.
+#[derive(Debug)]
+pub(super) enum Beat {
+    Renewed {
+        now: Timestamp,
+        expires_at: Timestamp,
+        tenant: TenantId,
+        seat: SeatNumber,
+        hardware: HardwareHash,
+        used: u32,
+        seats: u32,
+        policy_is_old: bool,
+    },
+    Refused {
+        expires_at: Timestamp,
+        why: Refusal,
+    },
+    /// Redis lacks the session or has it expired: PostgreSQL has the last word.
+    Missing {
+        now: Timestamp,
+    },
+}
+
+/// Who rebuilds.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Turn {
+    Mine(Timestamp),
+    AnotherFunction,
+    AlreadyWarm,
+}
+
+/// What `sweep.lua` says of one session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Found {
+    Alive(Timestamp),
+    Dead,
+    Forgotten,
+}
 
 /// A script's answer, read from front to back.
 pub(super) struct Answer(std::vec::IntoIter<Value>);
@@ -67,4 +137,10 @@ pub(super) fn seated(record: &[u8]) -> Result<(SeatNumber, HardwareHash), Error>
     let seat = record.get(8..12).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes).and_then(SeatNumber::new);
     let hardware = record.get(28..60).and_then(|bytes| bytes.try_into().ok()).map(HardwareHash::from_bytes);
     seat.zip(hardware).ok_or_else(|| Error::Unexpected("the record of a session in Redis".to_owned()))
+}
+
+/// How many microseconds are missing from a session's allowance, by its record; 0 where an older version has written it.
+pub(super) fn missing(record: &[u8], now: Timestamp) -> u64 {
+    let whole = if let 68 | 84 = record.len() { record.last_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes)) } else { 0 };
+    u64::try_from(whole - now.timestamp_millis() * 1000).unwrap_or(0)
 }

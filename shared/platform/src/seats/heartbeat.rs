@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use super::{
-    Engine, Error, Reply, TRIES,
+    Counted, Engine, Error, Reply, TRIES,
+    answer::Beat,
     batcher::Work,
     beat_after,
     rebuild::Why,
     records,
-    scripts::{Beat, Scripts},
+    scripts::{Caller, Scripts},
 };
-use crate::domain::{EndReason, HardwareHash, License, LicenseId, Refusal, SeatNumber, SessionId, TenantId, Timestamp};
+use crate::domain::{EndReason, HardwareHash, License, LicenseId, Limit, Refusal, SeatNumber, SessionId, TenantId, Timestamp, Verdict};
 
 /// A session renewed.
 #[derive(Clone, Copy, Debug)]
@@ -53,42 +54,58 @@ pub enum Heartbeat {
 }
 
 /// Heartbeats go to Redis together: on one server all of them, on a cluster those of one license.
-pub(super) struct Beats(pub(super) Arc<Scripts>);
+pub(super) struct Beats {
+    pub(super) scripts: Arc<Scripts>,
+    /// Of each session.
+    pub(super) limit: Limit,
+}
 
 impl Work for Beats {
     type Key = Option<LicenseId>;
     type Item = SessionId;
-    type Outcome = Reply<Beat>;
+    type Outcome = Reply<Counted<Beat>>;
 
     /// Bounds how long Redis is busy with one call: about a millisecond, some more where they are of many licenses.
     const MOST: usize = 256;
     const ABREAST: usize = 2;
 
-    async fn run(&self, _: &Self::Key, sessions: Vec<SessionId>) -> Result<Vec<Reply<Beat>>, Error> {
-        // Those of one license must stand side by side.
+    async fn run(&self, _: &Self::Key, sessions: Vec<SessionId>) -> Result<Vec<Reply<Counted<Beat>>>, Error> {
+        // Those of one license must stand side by side, and so must those that beat twice.
         let mut order: Vec<usize> = (0..sessions.len()).collect();
-        order.sort_unstable_by_key(|at| sessions[*at].license);
+        order.sort_unstable_by_key(|at| (sessions[*at].license, *sessions[*at].key.as_bytes()));
         let sorted: Vec<SessionId> = order.iter().map(|at| sessions[*at]).collect();
-        let mut beats: Vec<_> = order.into_iter().zip(self.0.heartbeat(&sorted).await?).collect();
+        let mut beats: Vec<_> = order.into_iter().zip(self.scripts.heartbeat(&sorted, self.limit).await?).collect();
         beats.sort_unstable_by_key(|(at, _)| *at);
         Ok(beats.into_iter().map(|(_, beat)| beat).collect())
     }
 }
 
 impl Engine {
-    /// Renews a session by its license's TTL.
+    /// Renews a session by its license's TTL. Counts against the limit of the session, if there is one; a client that goes
+    /// beyond it by beating too often does not lose its session by that.
     ///
     /// # Errors
     /// Any [`Error`]; the session is then neither ended nor surely renewed.
-    pub async fn heartbeat(&self, session: SessionId) -> Result<Heartbeat, Error> {
+    pub async fn heartbeat(&self, session: SessionId) -> Result<Counted<Heartbeat>, Error> {
         let lane = self.scripts.is_cluster().then_some(session.license);
         for _ in 0..TRIES {
-            match self.beats.ask(lane, session).await? {
-                Reply::Done(Beat::Renewed { now, expires_at, tenant, seat, hardware, used, seats, policy_is_old }) => {
+            let (beat, verdict) = match self.beats.ask(lane, session).await? {
+                Reply::Done(Counted::Served(beat, verdict)) => (beat, verdict),
+                Reply::Done(Counted::Beyond(allowance)) => return Ok(Counted::Beyond(allowance)),
+                Reply::Cold => {
+                    let Some(license) = self.licenses.by_id(&self.database, session.license).await? else {
+                        return Ok(Counted::Served(Heartbeat::Unknown, Verdict::Uncounted));
+                    };
+                    self.rebuild(&license, Why::Cold).await?;
+                    continue;
+                }
+            };
+            match beat {
+                Beat::Renewed { now, expires_at, tenant, seat, hardware, used, seats, policy_is_old } => {
                     if policy_is_old {
                         self.recheck(session.license).await;
                     }
-                    return Ok(Heartbeat::Renewed(Renewal {
+                    let renewal = Renewal {
                         tenant,
                         seat,
                         hardware,
@@ -97,21 +114,23 @@ impl Engine {
                         heartbeat_after: beat_after(now, expires_at),
                         seats_used: used,
                         seats_total: seats,
-                    }));
-                }
-                Reply::Done(Beat::Refused { expires_at, why }) => return Ok(Heartbeat::Refused { why, stop_by: expires_at }),
-                Reply::Cold => {
-                    let Some(license) = self.licenses.by_id(&self.database, session.license).await? else {
-                        return Ok(Heartbeat::Unknown);
                     };
-                    self.rebuild(&license, Why::Cold).await?;
+                    return Ok(Counted::Served(Heartbeat::Renewed(renewal), verdict));
                 }
-                Reply::Done(Beat::Missing { now }) => {
+                Beat::Refused { expires_at, why } => {
+                    return Ok(Counted::Served(Heartbeat::Refused { why, stop_by: expires_at }, verdict));
+                }
+                Beat::Missing { now } => {
                     let Some(license) = self.licenses.by_id(&self.database, session.license).await? else {
-                        return Ok(Heartbeat::Unknown);
+                        return Ok(Counted::Served(Heartbeat::Unknown, Verdict::Uncounted));
                     };
-                    if let Some(verdict) = self.last_word(&license, session, now).await? {
-                        return Ok(verdict);
+                    if let Some(last_word) = self.last_word(&license, session, now).await? {
+                        // Whoever knows of a session that was is counted by it.
+                        let verdict = match last_word {
+                            Heartbeat::Ended(_) => self.count(session.license, &Caller::Session(session.key)).await,
+                            Heartbeat::Renewed(_) | Heartbeat::Refused { .. } | Heartbeat::Unknown => Verdict::Uncounted,
+                        };
+                        return Ok(Counted::under(verdict, last_word));
                     }
                 }
             }

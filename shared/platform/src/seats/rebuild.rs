@@ -2,7 +2,7 @@
 
 use tokio::time::sleep;
 
-use super::{Engine, Error, PATIENCE, records, scripts::Turn};
+use super::{Engine, Error, PATIENCE, answer::Turn, records};
 use crate::domain::{License, SessionKey};
 
 /// What makes a rebuild necessary.

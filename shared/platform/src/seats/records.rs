@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
-use super::{Applicant, Error, batcher::Work, scripts::Place};
+use super::{Applicant, Error, answer::Place, batcher::Work};
 use crate::{
     db::Database,
     domain::{Clock, EndReason, HardwareHash, License, SessionId, SessionKey, TenantId, Timestamp},

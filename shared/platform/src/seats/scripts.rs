@@ -1,111 +1,24 @@
 //! The Lua scripts: one Rust caller each, keys built in one place.
 
-use std::{mem, sync::Arc};
+use std::mem;
 
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, cmd};
+use redis::{Cmd, cmd};
 use uuid::Uuid;
 
 use super::{
-    Error, RedisLink,
-    answer::{Answer, seated},
+    Applicant, Counted, Error,
+    answer::{Answer, Beat, Found, Reply, Taken, Turn, missing, seated},
+    limiter::{take_limit, verdict},
     records::LiveSession,
+    script::{Script, ScriptLink, lua},
 };
 use crate::domain::{
-    Clock, HardwareHash, Holder, License, LicenseId, Refusal, SeatNumber, SessionId, SessionKey, TenantId, Timestamp, from_millis,
+    HardwareHash, License, LicenseId, Limit, Refusal, SessionId, SessionKey, TenantId, Timestamp, Verdict, fingerprint, from_millis,
 };
-
-/// What a script that needs a warm license answers.
-#[derive(Debug)]
-pub(super) enum Reply<T> {
-    /// Redis does not know the license: rebuild it and ask again.
-    Cold,
-    /// It was done.
-    Done(T),
-}
-
-/// What `acquire.lua` did.
-#[derive(Debug)]
-pub(super) enum Taken {
-    Stale,
-    Granted(Place),
-    Held(Place),
-    Full { now: Timestamp, used: u32, next_expiry: Timestamp },
-    Replayed(Vec<u8>),
-    InFlight,
-    Reused,
-}
-
-/// A seat as Redis has it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) session: SessionKey,
-    pub(super) seat: SeatNumber,
-    pub(super) now: Timestamp,
-    pub(super) expires_at: Timestamp,
-    pub(super) used: u32,
-}
-
-/// What `heartbeat.lua` found.
-#[derive(Debug)]
-pub(super) enum Beat {
-    Renewed {
-        now: Timestamp,
-        expires_at: Timestamp,
-        tenant: TenantId,
-        seat: SeatNumber,
-        hardware: HardwareHash,
-        used: u32,
-        seats: u32,
-        policy_is_old: bool,
-    },
-    Refused {
-        expires_at: Timestamp,
-        why: Refusal,
-    },
-    /// Redis lacks the session or has it expired: PostgreSQL has the last word.
-    Missing {
-        now: Timestamp,
-    },
-}
-
-/// Who rebuilds.
-#[derive(Debug, Eq, PartialEq)]
-pub(super) enum Turn {
-    Mine(Timestamp),
-    AnotherFunction,
-    AlreadyWarm,
-}
-
-/// What `sweep.lua` says of one session.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Found {
-    Alive(Timestamp),
-    Dead,
-    Forgotten,
-}
-
-struct Script {
-    code: &'static str,
-    script: redis::Script,
-}
-
-macro_rules! script {
-    ($name:literal) => {
-        Script::new(concat!(include_str!("lua/prelude.lua"), include_str!(concat!("lua/", $name, ".lua"))))
-    };
-}
-
-impl Script {
-    fn new(code: &'static str) -> Self {
-        Self { code, script: redis::Script::new(code) }
-    }
-}
 
 /// Calls the scripts over one link.
 pub(super) struct Scripts {
-    link: RedisLink,
-    /// Replaces Redis' clock; never in production.
-    moved_time: Option<Arc<dyn Clock>>,
+    link: ScriptLink,
     acquire: Script,
     heartbeat: Script,
     release: Script,
@@ -127,19 +40,18 @@ impl std::fmt::Debug for Scripts {
 const KEYS: [&str; 8] = ["policy", "expiry", "sessions", "holders", "taken", "replays", "usage", "lock"];
 
 impl Scripts {
-    pub(super) fn new(link: RedisLink, moved_time: Option<Arc<dyn Clock>>) -> Self {
+    pub(super) fn new(link: ScriptLink) -> Self {
         Self {
             link,
-            moved_time,
-            acquire: script!("acquire"),
-            heartbeat: Script::new(include_str!("lua/heartbeat.lua")),
-            release: script!("release"),
-            occupancy: script!("occupancy"),
-            remember: script!("remember"),
-            tell: script!("tell"),
-            lock: script!("lock"),
-            rebuild: script!("rebuild"),
-            sweep: script!("sweep"),
+            acquire: Script::new(lua!("clock", "prelude", "gcra", "acquire")),
+            heartbeat: Script::new(lua!("heartbeat")),
+            release: Script::new(lua!("clock", "prelude", "gcra", "release")),
+            occupancy: Script::new(lua!("clock", "prelude", "gcra", "occupancy")),
+            remember: Script::new(lua!("clock", "prelude", "remember")),
+            tell: Script::new(lua!("clock", "prelude", "tell")),
+            lock: Script::new(lua!("clock", "prelude", "lock")),
+            rebuild: Script::new(lua!("clock", "prelude", "rebuild")),
+            sweep: Script::new(lua!("clock", "prelude", "sweep")),
         }
     }
 
@@ -148,50 +60,60 @@ impl Scripts {
         Ok(())
     }
 
+    /// Chooses a seat for a session that is to be. Whoever is beyond the limit of its license key and device gets none.
     pub(super) async fn acquire(
         &self,
         license: &License,
         session: SessionKey,
-        holder: &Holder,
-        hardware: &HardwareHash,
-        idempotency: &[u8],
-        request_hash: &[u8; 16],
-    ) -> Result<Reply<Taken>, Error> {
-        let mut call = self.call(&self.acquire, license.id);
+        applicant: &Applicant,
+        limit: Limit,
+    ) -> Result<Reply<Counted<Taken>>, Error> {
+        let mut call = self.counted_call(&self.acquire, license.id, &Caller::Device(&applicant.hardware));
         policy(&mut call, license);
-        call.arg(session.as_bytes()).arg(holder.as_bytes()).arg(hardware.as_bytes()).arg(idempotency).arg(&request_hash[..]);
-        let mut answer = self.run(&self.acquire, &call).await?;
-        Ok(Reply::Done(match answer.word()?.as_str() {
-            "cold" => return Ok(Reply::Cold),
-            "stale" => Taken::Stale,
-            "granted" => Taken::Granted(answer.place()?),
-            "held" => Taken::Held(answer.place()?),
-            "full" => Taken::Full { now: answer.time()?, used: answer.count()?, next_expiry: answer.time()? },
-            "replayed" => Taken::Replayed(answer.bytes()?),
-            "in_flight" => Taken::InFlight,
-            "reused" => Taken::Reused,
-            other => return Err(Error::Unexpected(format!("acquire.lua: {other}"))),
-        }))
+        let idempotency = applicant.idempotency_digest();
+        call.arg(session.as_bytes())
+            .arg(applicant.holder.as_bytes())
+            .arg(applicant.hardware.as_bytes())
+            .arg(idempotency.as_ref().map_or(&[][..], |key| &key[..]))
+            .arg(&applicant.request_hash[..]);
+        take_limit(&mut call, limit);
+        let mut answer = self.link.run(&self.acquire, &call).await?;
+        let word = answer.word()?;
+        match word.as_str() {
+            "cold" => Ok(Reply::Cold),
+            "stale" => Ok(Reply::Done(Counted::Served(Taken::Stale, Verdict::Uncounted))),
+            word => counted(limit, word, &mut answer, |answer| {
+                Ok(match word {
+                    "granted" => Taken::Granted(answer.place()?),
+                    "held" => Taken::Held(answer.place()?),
+                    "full" => Taken::Full { now: answer.time()?, used: answer.count()?, next_expiry: answer.time()? },
+                    "replayed" => Taken::Replayed(answer.bytes()?),
+                    "in_flight" => Taken::InFlight,
+                    "reused" => Taken::Reused,
+                    other => return Err(Error::Unexpected(format!("acquire.lua: {other}"))),
+                })
+            }),
+        }
     }
 
     /// Renews sessions and answers in their order, which must have those of one license side by side. On a cluster they
-    /// must all be of one license.
-    pub(super) async fn heartbeat(&self, sessions: &[SessionId]) -> Result<Vec<Reply<Beat>>, Error> {
+    /// must all be of one license. The same session may be there more than once, side by side too.
+    pub(super) async fn heartbeat(&self, sessions: &[SessionId], limit: Limit) -> Result<Vec<Reply<Counted<Beat>>>, Error> {
         let licenses = || sessions.chunk_by(|one, other| one.license == other.license);
         let count = licenses().count();
-        let mut call = Cmd::with_capacity(5 * count + sessions.len() + 4, 210 * count + 24 * sessions.len() + 64);
-        call.arg("EVALSHA").arg(self.heartbeat.script.get_hash()).arg(4 * count);
+        let mut call = ScriptLink::begin(&self.heartbeat, 4 * count, count + sessions.len() + 3, 210 * count + 24 * sessions.len() + 96);
         for license in licenses() {
             keys(&mut call, license[0].license, &["policy", "expiry", "sessions", "usage"]);
         }
-        self.time(&mut call);
+        self.link.time(&mut call);
+        take_limit(&mut call, limit);
         for license in licenses() {
             call.arg(license.len());
             for session in license {
                 call.arg(session.key.as_bytes());
             }
         }
-        let mut answer = self.run(&self.heartbeat, &call).await?;
+        let mut answer = self.link.run(&self.heartbeat, &call).await?;
         let now = answer.time()?;
         let mut beats = Vec::with_capacity(sessions.len());
         for license in licenses() {
@@ -204,15 +126,21 @@ impl Scripts {
                     let tenant = TenantId::from_uuid(Uuid::from_bytes(found.array()?));
                     for _ in license {
                         let (expires, record) = (found.number()?, found.bytes()?);
+                        let allowance = limit.allowance(missing(&record, now));
+                        let verdict = if limit.interval() == 0 { Verdict::Uncounted } else { Verdict::Within(allowance) };
                         beats.push(Reply::Done(match (expires, refusal) {
-                            (0, _) => Beat::Missing { now },
-                            (expires, Some(why)) => Beat::Refused { expires_at: from_millis(expires), why },
+                            (0, _) => Counted::Served(Beat::Missing { now }, Verdict::Uncounted),
+                            (-1, _) => Counted::Beyond(allowance),
+                            (expires, Some(why)) => Counted::Served(Beat::Refused { expires_at: from_millis(expires), why }, verdict),
                             (expires, None) => {
                                 let expires_at = from_millis(expires);
                                 let (seat, hardware) = seated(&record)?;
                                 // One of them checks the policy for all.
                                 let policy_is_old = mem::take(&mut policy_is_old);
-                                Beat::Renewed { now, expires_at, tenant, seat, hardware, used, seats, policy_is_old }
+                                Counted::Served(
+                                    Beat::Renewed { now, expires_at, tenant, seat, hardware, used, seats, policy_is_old },
+                                    verdict,
+                                )
                             }
                         }));
                     }
@@ -222,44 +150,52 @@ impl Scripts {
         Ok(beats)
     }
 
-    /// Takes a session out and says how many are left.
-    pub(super) async fn release(&self, license: LicenseId, session: SessionKey) -> Result<Reply<u32>, Error> {
-        let mut call = self.call(&self.release, license);
+    /// Takes a session out and says how many are left, unless it is asked too often.
+    pub(super) async fn release(&self, license: LicenseId, session: SessionKey, limit: Limit) -> Result<Reply<Counted<u32>>, Error> {
+        let mut call = self.counted_call(&self.release, license, &Caller::Session(session));
         call.arg(session.as_bytes());
-        let mut answer = self.run(&self.release, &call).await?;
+        take_limit(&mut call, limit);
+        let mut answer = self.link.run(&self.release, &call).await?;
         match answer.word()?.as_str() {
             "cold" => Ok(Reply::Cold),
-            _ => Ok(Reply::Done(answer.count()?)),
+            word => counted(limit, word, &mut answer, Answer::count),
         }
     }
 
-    /// How many seats are in use, and the version of the policy.
-    pub(super) async fn occupancy(&self, license: LicenseId) -> Result<Reply<(u32, i64)>, Error> {
-        let mut answer = self.run(&self.occupancy, &self.call(&self.occupancy, license)).await?;
+    /// How many seats are in use, and the version of the policy, unless the address asks too often.
+    pub(super) async fn occupancy(
+        &self,
+        license: LicenseId,
+        network: &[u8; 16],
+        limit: Limit,
+    ) -> Result<Reply<Counted<(u32, i64)>>, Error> {
+        let mut call = self.counted_call(&self.occupancy, license, &Caller::Network(network));
+        take_limit(&mut call, limit);
+        let mut answer = self.link.run(&self.occupancy, &call).await?;
         match answer.word()?.as_str() {
             "cold" => Ok(Reply::Cold),
-            _ => Ok(Reply::Done((answer.count()?, answer.number()?))),
+            word => counted(limit, word, &mut answer, |answer| Ok((answer.count()?, answer.number()?))),
         }
     }
 
     pub(super) async fn remember(&self, license: LicenseId, idempotency: &[u8; 16], session: SessionKey, body: &[u8]) -> Result<(), Error> {
         let mut call = self.call(&self.remember, license);
         call.arg(&idempotency[..]).arg(session.as_bytes()).arg(body);
-        self.run(&self.remember, &call).await?;
+        self.link.run(&self.remember, &call).await?;
         Ok(())
     }
 
     pub(super) async fn tell(&self, license: &License) -> Result<(), Error> {
         let mut call = self.call(&self.tell, license.id);
         policy(&mut call, license);
-        self.run(&self.tell, &call).await?;
+        self.link.run(&self.tell, &call).await?;
         Ok(())
     }
 
     pub(super) async fn lock(&self, license: LicenseId, token: &[u8; 16], only_if_cold: bool) -> Result<Turn, Error> {
         let mut call = self.call(&self.lock, license);
         call.arg(&token[..]).arg(if only_if_cold { "cold" } else { "" });
-        let mut answer = self.run(&self.lock, &call).await?;
+        let mut answer = self.link.run(&self.lock, &call).await?;
         Ok(match answer.word()?.as_str() {
             "yours" => Turn::Mine(answer.time()?),
             "taken" => Turn::AnotherFunction,
@@ -285,7 +221,7 @@ impl Scripts {
                 .arg(session.idempotency_key.as_deref().unwrap_or_default())
                 .arg(session.request_hash.as_deref().unwrap_or_default());
         }
-        let mut answer = self.run(&self.rebuild, &call).await?;
+        let mut answer = self.link.run(&self.rebuild, &call).await?;
         answer.word()?;
         answer.count()
     }
@@ -300,7 +236,7 @@ impl Scripts {
         for (session, due) in sessions {
             call.arg(session.as_bytes()).arg(due.timestamp_millis());
         }
-        let mut answer = self.run(&self.sweep, &call).await?;
+        let mut answer = self.link.run(&self.sweep, &call).await?;
         if answer.word()? == "cold" {
             return Ok(Reply::Cold);
         }
@@ -317,26 +253,7 @@ impl Scripts {
 
     /// Redis' time, by the clock that rules expiry.
     pub(super) async fn now(&self) -> Result<Timestamp, Error> {
-        if let Some(clock) = &self.moved_time {
-            return Ok(clock.now());
-        }
-        let (seconds, micros): (i64, i64) = redis::from_redis_value(self.link.send(&cmd("TIME")).await?).map_err(RedisError::from)?;
-        Ok(from_millis(seconds * 1000 + micros / 1000))
-    }
-
-    fn call(&self, script: &Script, license: LicenseId) -> Cmd {
-        let mut call = Cmd::with_capacity(KEYS.len() + 12, 600);
-        call.arg("EVALSHA").arg(script.script.get_hash()).arg(KEYS.len());
-        keys(&mut call, license, &KEYS);
-        self.time(&mut call);
-        call
-    }
-
-    fn time(&self, call: &mut Cmd) {
-        match &self.moved_time {
-            Some(clock) => call.arg(clock.now().timestamp_millis()),
-            None => call.arg(""),
-        };
+        self.link.now().await
     }
 
     /// Whether the keys of several licenses may go in one call.
@@ -344,17 +261,56 @@ impl Scripts {
         self.link.is_cluster()
     }
 
-    /// Runs a script; where Redis does not know it (a fresh or restarted server), sends it along.
-    async fn run(&self, script: &Script, call: &Cmd) -> Result<Answer, Error> {
-        let answer = match self.link.send(call).await {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.link.send(cmd("SCRIPT").arg("LOAD").arg(script.code)).await?;
-                self.link.send(call).await?
-            }
-            answer => answer?,
-        };
-        Answer::of(answer)
+    fn call(&self, script: &Script, license: LicenseId) -> Cmd {
+        let mut call = ScriptLink::begin(script, KEYS.len(), 12, 600);
+        keys(&mut call, license, &KEYS);
+        self.link.time(&mut call);
+        call
     }
+
+    /// A call that counts: what it counts by is its ninth key.
+    fn counted_call(&self, script: &Script, license: LicenseId, caller: &Caller<'_>) -> Cmd {
+        let mut call = ScriptLink::begin(script, KEYS.len() + 1, 15, 800);
+        keys(&mut call, license, &KEYS);
+        call.arg(limit_key(license, caller));
+        self.link.time(&mut call);
+        call
+    }
+}
+
+/// Who is counted on a license.
+#[derive(Clone, Copy)]
+pub(super) enum Caller<'a> {
+    /// Its key, on this device.
+    Device(&'a HardwareHash),
+    /// Its key, at this network address.
+    Network(&'a [u8; 16]),
+    /// One of its sessions, from when it has ended on: before, the session's record has it.
+    Session(SessionKey),
+}
+
+/// Where what is known of a caller's limit is kept, on the license's slot.
+pub(super) fn limit_key(license: LicenseId, caller: &Caller<'_>) -> String {
+    let (kind, subject) = match caller {
+        Caller::Device(hardware) => ("device", fingerprint(&[hardware.as_bytes()])),
+        Caller::Network(network) => ("network", fingerprint(&[&network[..]])),
+        Caller::Session(session) => ("session", *session.as_bytes()),
+    };
+    format!("{{{license}}}:limit:{kind}:{}", Uuid::from_bytes(subject).simple())
+}
+
+/// What a script answers that counts: behind the word, what is missing of the allowance; then, unless the caller is beyond its
+/// limit, what was done.
+fn counted<T>(
+    limit: Limit,
+    word: &str,
+    answer: &mut Answer,
+    done: impl FnOnce(&mut Answer) -> Result<T, Error>,
+) -> Result<Reply<Counted<T>>, Error> {
+    Ok(Reply::Done(match verdict(limit, word != "limited", answer)? {
+        Verdict::Beyond(allowance) => Counted::Beyond(allowance),
+        verdict @ (Verdict::Uncounted | Verdict::Within(_)) => Counted::Served(done(answer)?, verdict),
+    }))
 }
 
 fn keys(call: &mut Cmd, license: LicenseId, names: &[&str]) {

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
-use super::{Engine, Error, Reply, TRIES, rebuild::Why, scripts::Found};
+use super::{Engine, Error, Reply, TRIES, answer::Found, rebuild::Why};
 use crate::{
     db::Database,
     domain::{LicenseId, SessionKey, Timestamp},

@@ -1,7 +1,9 @@
-//! The edge: what happens to every request, in one place. Its id, its deadline, its problem document, its metrics.
+//! The edge: what happens to every request, in one place. Its id, its deadline, its problem document, its metrics, what browsers
+//! are told, and the counting of credentials that fail.
 
 use std::{
     any::Any,
+    mem,
     panic::AssertUnwindSafe,
     sync::{
         Arc, LazyLock,
@@ -13,7 +15,10 @@ use std::{
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header::CACHE_CONTROL},
+    http::{
+        HeaderName, HeaderValue, Method, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_LENGTH},
+    },
     middleware::{self, Next},
     response::{IntoResponse, Json, Response},
     routing::get,
@@ -22,7 +27,8 @@ use futures_util::FutureExt;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{ApiError, Metrics, problem::Raised};
+use super::{ApiError, ClientAddress, HttpSettings, Metrics, Origins, browsers, problem::Raised};
+use crate::seats::Limiter;
 
 /// The id of a request: within the edge every request has one.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,11 +36,13 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Debug)]
 struct Edge {
     metrics: Arc<Metrics>,
+    limiter: Arc<Limiter>,
+    origins: Origins,
     timeout: Duration,
 }
 
 /// Puts health, readiness and the edge around a function's routes. `ready` names what the function needs and cannot reach.
-pub fn shell<F, R>(routes: Router, metrics: Arc<Metrics>, timeout: Duration, ready: F) -> Router
+pub fn shell<F, R>(routes: Router, http: &HttpSettings, metrics: Arc<Metrics>, limiter: Arc<Limiter>, ready: F) -> Router
 where
     F: Fn() -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Vec<&'static str>> + Send,
@@ -49,13 +57,14 @@ where
             }
         }
     });
+    let (origins, timeout) = (http.cors_origins.clone(), Duration::from_millis(http.request_timeout_ms));
     routes
         .route("/health", health.clone())
         .route("/health/", health)
         .route("/ready", ready.clone())
         .route("/ready/", ready)
         .fallback(async || ApiError::NotFound)
-        .layer(middleware::from_fn_with_state(Arc::new(Edge { metrics, timeout }), edge))
+        .layer(middleware::from_fn_with_state(Arc::new(Edge { metrics, limiter, origins, timeout }), edge))
 }
 
 async fn edge(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
@@ -66,7 +75,12 @@ async fn edge(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -
     let method = method_name(request.method());
     let is_options = request.method() == Method::OPTIONS;
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let work = tokio::time::timeout(edge.timeout, AssertUnwindSafe(next.run(request)).catch_unwind());
+    let origin = edge.origins.find(request.headers()).cloned();
+    let is_preflight = origin.is_some() && browsers::is_preflight(request.method(), request.headers());
+    let client = ClientAddress::found(request.extensions());
+    let work =
+        async { if is_preflight { browsers::preflight() } else { edge.limiter.count_failure(client, next.run(request).await).await } };
+    let work = tokio::time::timeout(edge.timeout, AssertUnwindSafe(work).catch_unwind());
     let response = match work.await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => ApiError::Internal(panic_message(&*panic).into()).into_response(),
@@ -77,6 +91,8 @@ async fn edge(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    browsers::protect(headers);
+    edge.origins.admit(origin.as_ref(), headers);
     response
 }
 
@@ -85,7 +101,11 @@ async fn edge(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -
 fn finish(mut response: Response, id: &HeaderValue, is_options: bool) -> Response {
     let text = id.to_str().unwrap_or_default();
     if let Some(Raised(error)) = response.extensions_mut().remove::<Raised>() {
-        return error.render(text);
+        let mut rendered = error.render(text);
+        // What else was to be told with it.
+        let headers = mem::take(response.headers_mut());
+        rendered.headers_mut().extend(headers.into_iter().filter(|(name, _)| name.as_ref() != Some(&CONTENT_LENGTH)));
+        return rendered;
     }
     if response.status() != StatusCode::METHOD_NOT_ALLOWED {
         return response;
@@ -133,23 +153,45 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 mod tests {
     use axum::{
         body::{Body, to_bytes},
+        http::HeaderMap,
         routing::post,
     };
     use serde_json::Value;
     use tower::ServiceExt;
 
     use super::*;
+    use crate::{
+        Secret,
+        seats::{LimitSettings, RedisLink, RedisSettings},
+    };
 
-    async fn ask(method: &str, path: &str, id: Option<&str>) -> (StatusCode, axum::http::HeaderMap, Value) {
+    fn settings() -> HttpSettings {
+        HttpSettings {
+            host: [127, 0, 0, 1].into(),
+            port: 0,
+            metrics_port: 0,
+            request_timeout_ms: 30,
+            trusted_proxy_hops: 0,
+            cors_origins: "https://console.example".parse().unwrap(),
+        }
+    }
+
+    async fn ask(method: &str, path: &str, id: Option<&str>) -> (StatusCode, HeaderMap, Value) {
+        ask_with(method, path, &id.map_or(vec![], |id| vec![("x-request-id", id)])).await
+    }
+
+    async fn ask_with(method: &str, path: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, Value) {
         let routes = Router::new()
             .route("/thing", post(async || "done"))
             .route("/slow", get(async || std::future::pending::<()>().await))
             .route("/broken", get(panics));
         let metrics = Arc::new(Metrics::new(prometheus_client::registry::Registry::default()));
-        let app = shell(routes, metrics, Duration::from_millis(30), async || vec!["redis"]);
+        let redis = RedisSettings { redis_url: Secret::from("redis://127.0.0.1:1".to_owned()) };
+        let limiter = Arc::new(Limiter::new(RedisLink::new(&redis).unwrap(), LimitSettings::default()));
+        let app = shell(routes, &settings(), metrics, limiter, async || vec!["redis"]);
         let mut request = Request::builder().method(method).uri(path);
-        if let Some(id) = id {
-            request = request.header("x-request-id", id);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let response = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let (head, body) = response.into_parts();
@@ -196,5 +238,58 @@ mod tests {
         let (status, headers, _) = ask("OPTIONS", "/thing", None).await;
         assert_eq!((status.as_u16(), headers["allow"].to_str().unwrap()), (204, "POST"));
         assert_eq!(ask("DELETE", "/health", None).await.1["allow"], "GET,HEAD");
+    }
+
+    #[tokio::test]
+    async fn every_answer_tells_browsers_to_be_careful_with_it() {
+        for (method, path) in
+            [("GET", "/health/"), ("POST", "/thing"), ("GET", "/nowhere"), ("GET", "/slow"), ("GET", "/broken"), ("OPTIONS", "/thing")]
+        {
+            let (_, headers, _) = ask(method, path, None).await;
+            for (name, value) in [
+                ("strict-transport-security", "max-age=63072000; includeSubDomains"),
+                ("x-content-type-options", "nosniff"),
+                ("x-frame-options", "DENY"),
+                ("content-security-policy", "frame-ancestors 'none'"),
+                ("referrer-policy", "no-referrer"),
+                ("cache-control", "no-store"),
+            ] {
+                assert_eq!(headers[name], value, "{method} {path}");
+            }
+            assert!(!headers.contains_key("set-cookie"));
+        }
+    }
+
+    #[tokio::test]
+    async fn scripts_of_a_listed_origin_may_call_and_read_and_no_others() {
+        for path in ["/thing", "/nowhere", "/slow", "/broken"] {
+            let (_, headers, _) = ask_with("POST", path, &[("origin", "https://console.example")]).await;
+            assert_eq!(headers["access-control-allow-origin"], "https://console.example");
+            assert_eq!(headers["access-control-allow-credentials"], "true");
+            assert!(headers["access-control-expose-headers"].to_str().unwrap().contains("ratelimit-policy"));
+            assert_eq!(headers["vary"], "origin");
+        }
+        for headers in [&[("origin", "https://evil.example")][..], &[("origin", "null")], &[]] {
+            let (status, headers, _) = ask_with("POST", "/thing", headers).await;
+            assert!(status == 200 && headers.keys().all(|name| !name.as_str().starts_with("access-control")));
+            assert_eq!(headers["vary"], "origin");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_browser_that_asks_first_is_told_what_its_script_may_send() {
+        let asked = [("access-control-request-method", "PATCH"), ("access-control-request-headers", "authorization")];
+        let from = |origin: &'static str| [asked[0], asked[1], ("origin", origin)];
+        for path in ["/thing", "/broken", "/nowhere"] {
+            let (status, headers, _) = ask_with("OPTIONS", path, &from("https://console.example")).await;
+            assert_eq!(status, 204);
+            assert_eq!(headers["access-control-allow-origin"], "https://console.example");
+            assert!(headers["access-control-allow-methods"].to_str().unwrap().contains("PATCH"));
+            let sent = "authorization, content-type, idempotency-key, if-match, x-request-id, x-tenant-id";
+            assert_eq!(headers["access-control-allow-headers"], sent);
+            assert_eq!(headers["access-control-max-age"], "7200");
+        }
+        let (status, headers, _) = ask_with("OPTIONS", "/thing", &from("https://evil.example")).await;
+        assert!(status == 204 && headers.keys().all(|name| !name.as_str().starts_with("access-control")));
     }
 }

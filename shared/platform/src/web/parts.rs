@@ -9,7 +9,7 @@ use super::{AuthenticationSettings, Authenticator};
 use crate::{
     db::{Database, DatabaseSettings, Role},
     domain::SystemClock,
-    seats::{Engine, RedisLink, RedisSettings},
+    seats::{Engine, LimitSettings, Limiter, RedisLink, RedisSettings},
     signing::{Keyring, PublishedKeys, SealingSettings},
 };
 
@@ -26,6 +26,9 @@ pub trait Parts: Clone + Send + Sync + Sized + 'static {
 
     /// Names what they need and cannot reach now.
     fn unreachable(&self) -> impl Future<Output = Vec<&'static str>> + Send;
+
+    /// What counts requests, so that the edge can count those whose credential fails.
+    fn limiter(&self) -> Arc<Limiter>;
 }
 
 /// What the seat engine needs to know.
@@ -37,6 +40,9 @@ pub struct SeatSettings {
     /// Redis.
     #[command(flatten)]
     pub redis: RedisSettings,
+    /// How often callers may ask.
+    #[command(flatten)]
+    pub limits: LimitSettings,
 }
 
 impl Parts for Arc<Engine> {
@@ -45,13 +51,17 @@ impl Parts for Arc<Engine> {
     fn open(settings: &SeatSettings, registry: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let redis = RedisLink::new(&settings.redis)?;
         let database = Database::new(&settings.database, Role::Functions)?;
-        let engine = Self::new(Engine::new(redis, database, Arc::new(SystemClock)));
+        let engine = Self::new(Engine::new(redis, database, Arc::new(SystemClock), settings.limits));
         engine.register(registry);
         Ok(engine)
     }
 
     async fn unreachable(&self) -> Vec<&'static str> {
         Engine::unreachable(self).await
+    }
+
+    fn limiter(&self) -> Arc<Limiter> {
+        Arc::clone(Engine::limiter(self))
     }
 }
 
@@ -92,6 +102,10 @@ impl Parts for SignedSeats {
         }
         down
     }
+
+    fn limiter(&self) -> Arc<Limiter> {
+        Arc::clone(Engine::limiter(&self.seats))
+    }
 }
 
 /// What `acquire` needs to know.
@@ -125,6 +139,10 @@ impl Parts for AcquireParts {
 
     async fn unreachable(&self) -> Vec<&'static str> {
         self.signed.unreachable().await
+    }
+
+    fn limiter(&self) -> Arc<Limiter> {
+        self.signed.limiter()
     }
 }
 
@@ -160,17 +178,51 @@ impl Parts for ValidateParts {
     async fn unreachable(&self) -> Vec<&'static str> {
         Engine::unreachable(&self.seats).await
     }
+
+    fn limiter(&self) -> Arc<Limiter> {
+        Arc::clone(Engine::limiter(&self.seats))
+    }
 }
 
-impl Parts for Arc<PublishedKeys> {
-    type Settings = DatabaseSettings;
+/// What functions need to know that publish to everybody.
+#[derive(Args, Clone, Debug)]
+pub struct PublicSettings {
+    /// PostgreSQL.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
+    /// Redis, which counts and has no other part in it.
+    #[command(flatten)]
+    pub redis: RedisSettings,
+    /// How often callers may ask.
+    #[command(flatten)]
+    pub limits: LimitSettings,
+}
 
-    fn open(settings: &DatabaseSettings, _: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let database = Database::new(settings, Role::Functions)?;
-        Ok(Self::new(PublishedKeys::new(database, Arc::new(SystemClock))))
+/// The published keys, and what counts those who fetch them.
+#[derive(Clone, Debug)]
+pub struct Public {
+    /// The keys.
+    pub keys: Arc<PublishedKeys>,
+    /// The limiter.
+    pub limiter: Arc<Limiter>,
+}
+
+impl Parts for Public {
+    type Settings = PublicSettings;
+
+    fn open(settings: &PublicSettings, registry: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let database = Database::new(&settings.database, Role::Functions)?;
+        let limiter = Limiter::new(RedisLink::new(&settings.redis)?, settings.limits);
+        limiter.register(registry);
+        Ok(Self { keys: Arc::new(PublishedKeys::new(database, Arc::new(SystemClock))), limiter: Arc::new(limiter) })
     }
 
+    /// Without Redis nobody is counted, and everybody served.
     async fn unreachable(&self) -> Vec<&'static str> {
-        if self.database().ping().await.is_ok() { Vec::new() } else { vec!["database"] }
+        if self.keys.database().ping().await.is_ok() { Vec::new() } else { vec!["database"] }
+    }
+
+    fn limiter(&self) -> Arc<Limiter> {
+        Arc::clone(&self.limiter)
     }
 }

@@ -14,8 +14,9 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::Conflict;
-use crate::domain::{EndReason, Refusal, Timestamp, Unadmitted, rfc3339};
+use crate::domain::{Allowance, EndReason, Refusal, Timestamp, Unadmitted, rfc3339};
+
+use super::{Conflict, limits};
 
 type Cause = Box<dyn Error + Send + Sync>;
 
@@ -81,6 +82,8 @@ pub enum ApiError {
     UnsupportedMediaType,
     /// The idempotency key has served for another request.
     IdempotencyKeyReused,
+    /// The caller has asked too often.
+    TooManyRequests(Allowance),
     /// A server that this one needs does not answer.
     Unavailable(Cause),
     /// What `/ready/` found to be down.
@@ -105,6 +108,11 @@ impl ApiError {
     #[must_use]
     pub const fn refused(refusal: Refusal) -> Self {
         Self::Refused { refusal, stop_by: None }
+    }
+
+    /// Whether what the caller has shown to be let in has proved worthless.
+    pub(super) const fn is_failed_credential(&self) -> bool {
+        matches!(self, Self::Unauthenticated | Self::LicenseNotFound | Self::SessionNotFound)
     }
 
     /// The table of the contract.
@@ -132,6 +140,7 @@ impl ApiError {
             Self::IdempotencyKeyReused => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The idempotency key has served for another request")
             }
+            Self::TooManyRequests(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "The caller asks too often"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", "Try again in a moment"),
             Self::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "A server that this function needs is down"),
             Self::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "deadline_exceeded", "The request took too long"),
@@ -164,6 +173,9 @@ impl ApiError {
             Self::PayloadTooLarge => format!("At most {} bytes are read.", super::body::MOST),
             Self::UnsupportedMediaType => "Send content-type: application/json.".to_owned(),
             Self::IdempotencyKeyReused => "Use a new key for a new request.".to_owned(),
+            Self::TooManyRequests(allowance) => {
+                format!("{} requests an hour may be made; wait {} s for the next.", allowance.limit().per_hour(), allowance.next_after())
+            }
             Self::NotReady(down) => format!("Down: {}.", down.join(", ")),
             Self::Unavailable(_) | Self::Timeout => "Nothing is wrong with the request: send it again after retry-after.".to_owned(),
             Self::LicenseNotFound
@@ -178,6 +190,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::NoSeats { retry_after_secs, .. } => Some(*retry_after_secs),
+            Self::TooManyRequests(allowance) => Some(allowance.next_after().max(1)),
             Self::Unavailable(_) | Self::NotReady(_) | Self::Timeout | Self::RequestInFlight => Some(1),
             Self::Invalid(_)
             | Self::MalformedBody(_)
@@ -231,6 +244,7 @@ impl ApiError {
             | Self::PayloadTooLarge
             | Self::UnsupportedMediaType
             | Self::IdempotencyKeyReused
+            | Self::TooManyRequests(_)
             | Self::Unavailable(_)
             | Self::Timeout
             | Self::Internal(_) => {}
@@ -262,7 +276,8 @@ impl ApiError {
             | Self::VersionRequired
             | Self::PayloadTooLarge
             | Self::UnsupportedMediaType
-            | Self::IdempotencyKeyReused => tracing::debug!(request_id, status = status.as_u16(), code, "refused"),
+            | Self::IdempotencyKeyReused
+            | Self::TooManyRequests(_) => tracing::debug!(request_id, status = status.as_u16(), code, "refused"),
         }
     }
 
@@ -285,6 +300,9 @@ impl ApiError {
         }
         if matches!(self, Self::Unauthenticated) {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Self::TooManyRequests(allowance) = self {
+            limits::tell(response.headers_mut(), *allowance);
         }
         response
     }
@@ -314,11 +332,14 @@ impl From<Unadmitted> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Limit, LimitKind};
 
     #[test]
     fn every_code_of_the_contract_has_its_status() {
         let cause = || Cause::from("cause");
         let full = ApiError::NoSeats { seats_used: 1, seats_total: 1, next_expiry_at: None, retry_after_secs: 1 };
+        let limit = Limit::new(LimitKind::Anonymous, 100);
+        let spent = limit.allowance(limit.tolerance() + limit.interval());
         let table = [
             (ApiError::Invalid(vec![]), 400, "invalid_request"),
             (ApiError::MalformedBody(String::new()), 400, "malformed_body"),
@@ -348,6 +369,7 @@ mod tests {
             (ApiError::UnsupportedMediaType, 415, "unsupported_media_type"),
             (ApiError::IdempotencyKeyReused, 422, "idempotency_key_reused"),
             (ApiError::VersionRequired, 428, "version_required"),
+            (ApiError::TooManyRequests(spent), 429, "too_many_requests"),
             (ApiError::Internal(cause()), 500, "internal_error"),
             (ApiError::Unavailable(cause()), 503, "service_unavailable"),
             (ApiError::NotReady(vec![]), 503, "not_ready"),

@@ -44,7 +44,8 @@ pub fn run<P: Parts>(
                 async move { parts.unreachable().await }
             }
         };
-        server::run(router(parts), &http, Arc::new(Metrics::new(registry)), ready).await?;
+        let limiter = parts.limiter();
+        server::run(router(parts), &http, Arc::new(Metrics::new(registry)), limiter, ready).await?;
         Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     });
     match outcome {

@@ -2,13 +2,13 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, extract::Request};
+use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -19,8 +19,10 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::{sleep, timeout},
 };
+use tower::ServiceExt;
 
-use super::{HttpSettings, Metrics, shell};
+use super::{ClientAddress, HttpSettings, Metrics, shell};
+use crate::seats::Limiter;
 
 /// How long a client may take over the head of a request, the time before it on an idle connection included.
 const HEAD: Duration = Duration::from_secs(60);
@@ -30,7 +32,7 @@ const HEAD_BYTES: usize = 32 * 1024;
 const LAST: Duration = Duration::from_secs(8);
 
 /// Serves until SIGTERM or SIGINT, then finishes what is in flight.
-pub(super) async fn run<F, R>(routes: Router, http: &HttpSettings, metrics: Arc<Metrics>, ready: F) -> io::Result<()>
+pub(super) async fn run<F, R>(routes: Router, http: &HttpSettings, metrics: Arc<Metrics>, limiter: Arc<Limiter>, ready: F) -> io::Result<()>
 where
     F: Fn() -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Vec<&'static str>> + Send + 'static,
@@ -40,12 +42,12 @@ where
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(listening = %listener.local_addr()?, metrics = %pages.local_addr()?, "ready to serve");
 
-    let app = shell(routes, Arc::clone(&metrics), Duration::from_millis(http.request_timeout_ms), ready);
+    let app = shell(routes, http, Arc::clone(&metrics), limiter, ready);
     let metrics = accept(pages, metrics.router(), GracefulShutdown::new());
     tokio::spawn(metrics);
     let graceful = GracefulShutdown::new();
     tokio::select! {
-        () = accept_into(&listener, &app, &graceful) => {}
+        () = accept_into(&listener, &app, http.trusted_proxy_hops, &graceful) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -64,13 +66,13 @@ async fn listen(host: IpAddr, port: u16) -> io::Result<TcpListener> {
 }
 
 async fn accept(listener: TcpListener, app: Router, graceful: GracefulShutdown) {
-    accept_into(&listener, &app, &graceful).await;
+    accept_into(&listener, &app, 0, &graceful).await;
 }
 
-async fn accept_into(listener: &TcpListener, app: &Router, graceful: &GracefulShutdown) {
+async fn accept_into(listener: &TcpListener, app: &Router, trusted_hops: u8, graceful: &GracefulShutdown) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => attend(stream, app.clone(), graceful),
+            Ok((stream, _)) => attend(stream, app.clone(), trusted_hops, graceful),
             // Out of file descriptors, or a client that went away at once: wait a moment, and go on.
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -80,10 +82,16 @@ async fn accept_into(listener: &TcpListener, app: &Router, graceful: &GracefulSh
     }
 }
 
-fn attend(stream: TcpStream, app: Router, graceful: &GracefulShutdown) {
+fn attend(stream: TcpStream, app: Router, trusted_hops: u8, graceful: &GracefulShutdown) {
     // Answers are small and complete: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let peer: Option<SocketAddr> = stream.peer_addr().ok();
+    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let app = app.map_request(move |mut request: Request<Incoming>| {
+        let client = ClientAddress::of(address, request.headers(), trusted_hops);
+        request.extensions_mut().insert(client);
+        request
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use clap::Args;
 
+use super::Origins;
+
 /// Where a function listens, and how long a request may take.
 #[derive(Args, Clone, Debug)]
 pub struct HttpSettings {
@@ -19,4 +21,11 @@ pub struct HttpSettings {
     /// Milliseconds that a request may take from its head to its answer
     #[arg(long, env = "REQUEST_TIMEOUT_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub request_timeout_ms: u64,
+    /// Proxies in front of this server whose word on X-Forwarded-For is taken: the client's address is the entry so far from
+    /// the right; with 0 it is the address of whoever connects
+    #[arg(long, env = "TRUSTED_PROXY_HOPS", default_value_t = 0)]
+    pub trusted_proxy_hops: u8,
+    /// Origins whose scripts may call from a browser, with commas between them, such as `https://console.example`
+    #[arg(long, env = "CORS_ORIGINS", default_value = "")]
+    pub cors_origins: Origins,
 }

@@ -74,10 +74,10 @@ async fn a_released_seat_is_given_out_again_and_its_session_stays_ended(redis: R
     let rig = Rig::on(redis).await;
     let customer = rig.database.customer(policy(1)).await;
     let seat = rig.seat(&customer, "one").await;
-    let released = rig.engine.release(seat.session).await.unwrap().unwrap();
+    let released = rig.release(seat.session).await.unwrap();
     assert_eq!(released.seats_used, 0);
     rig.pass(5);
-    assert_eq!(rig.engine.release(seat.session).await.unwrap().unwrap().at, released.at);
+    assert_eq!(rig.release(seat.session).await.unwrap().at, released.at);
     assert!(matches!(rig.beat(seat.session).await, Heartbeat::Ended(EndReason::Released)));
     assert!(matches!(rig.acquire(&customer, "two").await, Acquired::Granted(_)));
 }
@@ -86,10 +86,10 @@ async fn a_late_release_frees_nothing_of_a_later_session(redis: RedisSettings) {
     let rig = Rig::on(redis).await;
     let customer = rig.database.customer(policy(1)).await;
     let early = rig.seat(&customer, "device").await;
-    rig.engine.release(early.session).await.unwrap();
+    rig.release(early.session).await;
     let late = rig.seat(&customer, "device").await;
     assert_ne!(early.session, late.session);
-    rig.engine.release(early.session).await.unwrap();
+    rig.release(early.session).await;
     assert!(rig.lives(late.session).await);
     assert!(matches!(rig.acquire(&customer, "other").await, Acquired::Full { .. }));
 }
@@ -181,7 +181,7 @@ async fn calls_that_come_together_are_answered_each_for_itself(redis: RedisSetti
 
     // One of the sessions is over, and one never was: the others of the same calls do not notice.
     let over = seats[7].session;
-    rig.engine.release(over).await.unwrap();
+    rig.release(over).await;
     let never = SessionId { license: many.license, key: SessionKey::random() };
     let sessions: Vec<SessionId> = seats.iter().map(|seat| seat.session).chain([never]).collect();
     let beats = join_all(sessions.iter().map(async |session| rig.beat(*session).await)).await;
@@ -199,7 +199,7 @@ async fn calls_that_come_together_are_answered_each_for_itself(redis: RedisSetti
 
     // A key of one license with the route of another opens nothing, nor do two releases of one session disturb each other.
     let crossed = SessionId { license: few.license, key: seats[0].session.key };
-    let asked = [sessions[0], sessions[0], crossed, never].map(async |session| rig.engine.release(session).await.unwrap());
+    let asked = [sessions[0], sessions[0], crossed, never].map(async |session| rig.release(session).await);
     let [one, two, crossed, never] = join_all(asked).await.try_into().unwrap();
     assert!(one.is_some() && two.is_some() && crossed.is_none() && never.is_none());
     assert_eq!(rig.open_sessions().await, 40);
@@ -210,14 +210,14 @@ async fn a_session_that_never_was_is_told_from_one_that_ended(redis: RedisSettin
     let customer = rig.database.customer(policy(1)).await;
     let stranger = SessionId { license: customer.license, key: SessionKey::random() };
     assert!(matches!(rig.beat(stranger).await, Heartbeat::Unknown));
-    assert!(rig.engine.release(stranger).await.unwrap().is_none());
+    assert!(rig.release(stranger).await.is_none());
     let nowhere = SessionId { license: platform::domain::LicenseId::random(), key: SessionKey::random() };
     assert!(matches!(rig.beat(nowhere).await, Heartbeat::Unknown));
-    assert!(rig.engine.release(nowhere).await.unwrap().is_none());
+    assert!(rig.release(nowhere).await.is_none());
     let seat = rig.seat(&customer, "device").await;
     let revoke = "UPDATE sessions SET ended_at = now(), ended_reason = 'revoked' WHERE id = $1";
     rig.owner.execute(revoke, &[&seat.session.key.as_uuid()]).await.unwrap();
-    rig.engine.release(seat.session).await.unwrap();
+    rig.release(seat.session).await;
     assert!(matches!(rig.beat(seat.session).await, Heartbeat::Ended(EndReason::Revoked)));
 }
 
@@ -240,9 +240,9 @@ async fn fewer_seats_grant_nothing_new_and_throw_nobody_out(redis: RedisSettings
     rig.owner.execute("UPDATE licenses SET seats_total = 2, version = version + 1", &[]).await.unwrap();
     rig.engine.refresh(customer.license).await.unwrap();
     assert!(rig.lives(three.session).await);
-    rig.engine.release(one.session).await.unwrap();
+    rig.release(one.session).await;
     assert!(matches!(rig.acquire(&customer, "four").await, Acquired::Full { .. }));
-    rig.engine.release(two.session).await.unwrap();
+    rig.release(two.session).await;
     assert!(matches!(rig.acquire(&customer, "four").await, Acquired::Granted(_)));
     assert!(rig.lives(three.session).await);
 }
@@ -252,11 +252,13 @@ async fn a_change_of_policy_takes_hold_on_the_next_call_everywhere(redis: RedisS
     let customer = rig.database.customer(policy(1)).await;
     let other = rig.another_engine();
     rig.seat(&customer, "one").await;
-    assert!(matches!(other.acquire(&customer.key, applicant("two")).await.unwrap(), Acquired::Full { .. }));
+    assert!(matches!(other.acquire(&customer.key, applicant("two")).await.unwrap().outcome(), Some(Acquired::Full { .. })));
     rig.owner.execute("UPDATE licenses SET seats_total = 2, version = version + 1", &[]).await.unwrap();
     rig.engine.refresh(customer.license).await.unwrap();
-    assert!(matches!(other.acquire(&customer.key, applicant("two")).await.unwrap(), Acquired::Granted(_)));
-    let Inspected::Usable(license, occupancy) = other.inspect(&customer.key, None).await.unwrap() else { panic!("it is usable") };
+    assert!(matches!(other.acquire(&customer.key, applicant("two")).await.unwrap().outcome(), Some(Acquired::Granted(_))));
+    let Some(Inspected::Usable(license, occupancy)) = other.inspect(&customer.key, None, &[0; 16]).await.unwrap().outcome() else {
+        panic!("it is usable")
+    };
     assert_eq!((license.version, occupancy.used, occupancy.total), (2, 2, 2));
 }
 
@@ -281,7 +283,7 @@ async fn a_suspended_license_refuses_and_says_until_when(redis: RedisSettings) {
     let Heartbeat::Refused { why, stop_by } = rig.beat(seat.session).await else { panic!("it is suspended") };
     assert_eq!((why, stop_by), (Refusal::Suspended, seat.expires_at));
     assert!(matches!(rig.acquire(&customer, "two").await, Acquired::Refused(Refusal::Suspended)));
-    assert!(matches!(rig.engine.inspect(&customer.key, None).await.unwrap(), Inspected::Refused(Refusal::Suspended)));
+    assert!(matches!(rig.inspect(&customer).await, Inspected::Refused(Refusal::Suspended)));
 }
 
 async fn an_expired_license_refuses_heartbeats(redis: RedisSettings) {
@@ -302,9 +304,9 @@ async fn a_process_seat_is_told_apart_by_its_idempotency_key(redis: RedisSetting
     let mut by_process = policy(3);
     by_process.seat_unit = SeatUnit::Process;
     let customer = rig.database.customer(by_process).await;
-    let first = rig.engine.acquire(&customer.key, application("device", Some("process-one"))).await.unwrap();
-    let second = rig.engine.acquire(&customer.key, application("device", Some("process-two"))).await.unwrap();
-    let third = rig.engine.acquire(&customer.key, application("device", None)).await.unwrap();
+    let first = rig.apply(&customer, application("device", Some("process-one"))).await;
+    let second = rig.apply(&customer, application("device", Some("process-two"))).await;
+    let third = rig.apply(&customer, application("device", None)).await;
     for acquired in [first, second, third] {
         assert!(matches!(acquired, Acquired::Granted(_)));
     }
@@ -315,14 +317,14 @@ async fn the_same_request_is_replayed_and_another_one_is_refused(redis: RedisSet
     let rig = Rig::on(redis).await;
     let customer = rig.database.customer(policy(3)).await;
     let key = platform::domain::IdempotencyKey::parse("request-1").unwrap();
-    let ask = async |device: &str| rig.engine.acquire(&customer.key, application(device, Some("request-1"))).await.unwrap();
+    let ask = async |device: &str| rig.apply(&customer, application(device, Some("request-1"))).await;
     let Acquired::Granted(seat) = ask("device").await else { panic!("a seat is free") };
     assert!(matches!(ask("device").await, Acquired::InFlight));
     rig.engine.remember(&key, &seat, b"the answer").await;
     let Acquired::Replayed(answer) = ask("device").await else { panic!("it was answered") };
     assert_eq!(answer, b"the answer");
     assert!(matches!(ask("another").await, Acquired::KeyReused));
-    rig.engine.release(seat.session).await.unwrap();
+    rig.release(seat.session).await;
     let Acquired::Granted(later) = ask("device").await else { panic!("the session has ended, so the key is free") };
     assert_ne!(later.session, seat.session);
     // A function that died over a request does not block it for ever.
@@ -337,7 +339,7 @@ async fn two_containers_race_for_seats_and_none_is_given_twice(redis: RedisSetti
     let mut crowd = tokio::task::JoinSet::new();
     for number in 0..40 {
         let (engine, key) = (std::sync::Arc::clone(&engines[number % 2]), customer.key.clone());
-        crowd.spawn(async move { engine.acquire(&key, applicant(&format!("device-{number}"))).await.unwrap() });
+        crowd.spawn(async move { engine.acquire(&key, applicant(&format!("device-{number}"))).await.unwrap().outcome().unwrap() });
     }
     let outcomes = crowd.join_all().await;
     let mut seats: Vec<u32> =
@@ -351,9 +353,12 @@ async fn looking_takes_no_seat(redis: RedisSettings) {
     let rig = Rig::on(redis).await;
     let customer = rig.database.customer(policy(2)).await;
     rig.seat(&customer, "one").await;
-    let Inspected::Usable(license, occupancy) = rig.engine.inspect(&customer.key, None).await.unwrap() else { panic!("it is usable") };
+    let Inspected::Usable(license, occupancy) = rig.inspect(&customer).await else { panic!("it is usable") };
     assert_eq!((license.id, occupancy.used, occupancy.total), (customer.license, 1, 2));
-    assert!(matches!(rig.engine.inspect(&platform::domain::LicenseKey::generate(), None).await.unwrap(), Inspected::Unknown));
+    assert!(matches!(
+        rig.engine.inspect(&platform::domain::LicenseKey::generate(), None, &[0; 16]).await.unwrap().outcome(),
+        Some(Inspected::Unknown)
+    ));
 }
 
 async fn usage_is_counted(redis: RedisSettings) {

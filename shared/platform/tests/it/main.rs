@@ -4,6 +4,7 @@
 
 mod database;
 mod engine;
+mod limits;
 mod model;
 mod plans;
 mod rig;

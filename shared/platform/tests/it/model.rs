@@ -174,7 +174,7 @@ impl World<'_> {
             let end = "UPDATE sessions SET ended_at = $2, ended_reason = 'released' WHERE id = $1 AND ended_at IS NULL";
             self.rig.owner.execute(end, &[&client.session.key.as_uuid(), &self.rig.clock.now()]).await.unwrap();
         } else {
-            assert!(self.rig.engine.release(client.session).await.unwrap().is_some());
+            assert!(self.rig.release(client.session).await.is_some());
         }
     }
 

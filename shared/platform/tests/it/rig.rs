@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use platform::{
     db::Role,
     domain::{Email, HardwareId, IdempotencyKey, SessionId},
-    seats::{Acquired, Applicant, Engine, Heartbeat, RedisLink, RedisSettings, Seat, SweepReport, Sweeper},
+    seats::{
+        Acquired, Applicant, Engine, Heartbeat, Inspected, LimitSettings, RedisLink, RedisSettings, Released, Seat, SweepReport, Sweeper,
+    },
 };
 use testkit::{Customer, ManualClock, TestDatabase};
 use tokio_postgres::Client;
@@ -16,22 +18,27 @@ pub(crate) struct Rig {
     pub(crate) engine: Arc<Engine>,
     pub(crate) owner: Client,
     redis: RedisSettings,
+    limits: LimitSettings,
     sweeper: Sweeper,
 }
 
 impl Rig {
     pub(crate) async fn on(redis: RedisSettings) -> Self {
+        Self::limited(redis, LimitSettings::default()).await
+    }
+
+    pub(crate) async fn limited(redis: RedisSettings, limits: LimitSettings) -> Self {
         let database = TestDatabase::new().await;
         let clock = Arc::new(ManualClock::default());
-        let engine = engine(&database, &redis, &clock);
+        let engine = engine(&database, &redis, &clock, limits);
         let sweeper = Sweeper::new(Arc::clone(&engine), database.connect(Role::Jobs));
         let owner = database.owner().await;
-        Self { database, clock, engine, owner, redis, sweeper }
+        Self { database, clock, engine, owner, redis, limits, sweeper }
     }
 
     /// Another container of the same function: a cache and connections of its own.
     pub(crate) fn another_engine(&self) -> Arc<Engine> {
-        engine(&self.database, &self.redis, &self.clock)
+        engine(&self.database, &self.redis, &self.clock, self.limits)
     }
 
     pub(crate) fn pass(&self, seconds: u64) {
@@ -43,7 +50,11 @@ impl Rig {
     }
 
     pub(crate) async fn acquire(&self, customer: &Customer, device: &str) -> Acquired {
-        self.engine.acquire(&customer.key, applicant(device)).await.expect("acquire answers")
+        self.apply(customer, applicant(device)).await
+    }
+
+    pub(crate) async fn apply(&self, customer: &Customer, applicant: Applicant) -> Acquired {
+        self.engine.acquire(&customer.key, applicant).await.expect("acquire answers").outcome().expect("few are made")
     }
 
     pub(crate) async fn seat(&self, customer: &Customer, device: &str) -> Seat {
@@ -54,7 +65,15 @@ impl Rig {
     }
 
     pub(crate) async fn beat(&self, session: SessionId) -> Heartbeat {
-        self.engine.heartbeat(session).await.expect("heartbeat answers")
+        self.engine.heartbeat(session).await.expect("heartbeat answers").outcome().expect("few are sent")
+    }
+
+    pub(crate) async fn release(&self, session: SessionId) -> Option<Released> {
+        self.engine.release(session).await.expect("release answers").outcome().expect("few are made")
+    }
+
+    pub(crate) async fn inspect(&self, customer: &Customer) -> Inspected {
+        self.engine.inspect(&customer.key, None, &[0; 16]).await.expect("validate answers").outcome().expect("few are made")
     }
 
     pub(crate) async fn lives(&self, session: SessionId) -> bool {
@@ -67,10 +86,10 @@ impl Rig {
     }
 }
 
-fn engine(database: &TestDatabase, redis: &RedisSettings, clock: &Arc<ManualClock>) -> Arc<Engine> {
+fn engine(database: &TestDatabase, redis: &RedisSettings, clock: &Arc<ManualClock>, limits: LimitSettings) -> Arc<Engine> {
     let link = RedisLink::new(redis).expect("the URL of Redis can be read");
     let clock: Arc<ManualClock> = Arc::clone(clock);
-    Arc::new(Engine::with_moved_time(link, database.connect(Role::Functions), clock))
+    Arc::new(Engine::with_moved_time(link, database.connect(Role::Functions), clock, limits))
 }
 
 pub(crate) fn applicant(device: &str) -> Applicant {

@@ -1,8 +1,10 @@
 -- Takes the lowest free seat of a license for a holder, or finds the one that the holder has.
 -- ARGV: 2 version, 3 seats, 4 overage, 5 ttl (ms), 6 standing, 7 ends, 8 tenant, 9 new session key, 10 holder,
---       11 hardware's hash, 12 idempotency key ('' or 16 bytes), 13 request hash (16 bytes)
--- Returns {'cold'|'stale'}, {'granted'|'held', session key, seat, now, expires, used},
---         {'full', now, used, earliest expiry}, {'replayed', answer}, {'in_flight'} or {'reused'}.
+--       11 hardware's hash, 12 idempotency key ('' or 16 bytes), 13 request hash (16 bytes), 14 interval, 15 tolerance
+-- KEYS[9] is what is kept of the limit of the license key on this device, counted as gcra.lua has it.
+-- Returns {'cold'|'stale'}, or, each with what is missing of the allowance behind the word: {'limited'},
+--         {'granted'|'held', session key, seat, now, expires, used}, {'full', now, used, earliest expiry},
+--         {'replayed', answer}, {'in_flight'} or {'reused'}.
 -- Atomic because the choice of a number and its taking must be one step: two containers would choose the same.
 local version, seats, overage, ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local session, holder, idempotency = ARGV[9], ARGV[10], ARGV[12]
@@ -11,6 +13,9 @@ local known = call('HMGET', POLICY, 'warm', 'version')
 if not known[1] then return { 'cold' } end
 if tonumber(known[2]) > version then return { 'stale' } end
 if tonumber(known[2]) < version then write_policy(version, seats, overage, ttl, ARGV[6], ARGV[7], ARGV[8]) end
+
+local may, missing = pass(KEYS[9], tonumber(ARGV[14]), tonumber(ARGV[15]))
+if not may then return { 'limited', missing } end
 
 local function live(candidate)
     return expiry(candidate) > now
@@ -33,10 +38,10 @@ end
 if idempotency ~= '' then
     local replay = call('HGET', REPLAYS, idempotency)
     if replay and live(string.sub(replay, 17, 32)) then
-        if string.sub(replay, 1, 16) ~= ARGV[13] then return { 'reused' } end
-        if #replay > 40 then return { 'replayed', string.sub(replay, 41) } end
+        if string.sub(replay, 1, 16) ~= ARGV[13] then return { 'reused', missing } end
+        if #replay > 40 then return { 'replayed', missing, string.sub(replay, 41) } end
         -- No function works on one request for ten seconds: after that it has died, and the seat is the holder's again.
-        if struct.unpack('>I8', replay, 33) + 10000 > now then return { 'in_flight' } end
+        if struct.unpack('>I8', replay, 33) + 10000 > now then return { 'in_flight', missing } end
     end
 end
 
@@ -46,7 +51,7 @@ if mine then
     if expires > now then
         call('HSET', SESSIONS, mine, struct.pack('>I8', now + ttl) .. string.sub(record, 9))
         call('ZADD', EXPIRY, now + ttl, mine)
-        return { 'held', mine, struct.unpack('>I4', record, 9), now, now + ttl, used() }
+        return { 'held', missing, mine, struct.unpack('>I4', record, 9), now, now + ttl, used() }
     end
 end
 
@@ -60,7 +65,7 @@ until seat <= limit or settled == 0
 local in_use = used()
 if in_use >= limit or seat > limit then
     count(':denied')
-    return { 'full', now, in_use, earliest() }
+    return { 'full', missing, now, in_use, earliest() }
 end
 
 sit(session, seat, holder, ARGV[11], idempotency, now + ttl)
@@ -73,4 +78,4 @@ if in_use > seats then count(':overage') end
 local peak = math.floor(now / 3600000) .. ':peak'
 if in_use > tonumber(call('HGET', USAGE, peak) or 0) then call('HSET', USAGE, peak, in_use) end
 keep()
-return { 'granted', session, seat, now, now + ttl, in_use }
+return { 'granted', missing, session, seat, now, now + ttl, in_use }

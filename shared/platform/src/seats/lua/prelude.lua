@@ -4,21 +4,15 @@
 --                      warm (ms)
 --   2 expiry   zset    session key -> expires at (ms), or an earlier moment: an index that a heartbeat does not touch
 --   3 sessions hash    session key -> expires at (8 bytes, ms), seat (4), holder (16), hardware's hash (32),
---                      idempotency key (0 or 16)
+--                      idempotency key (0 or 16), when its limit's allowance is whole again (8, µs; 0 where an older
+--                      version has written it)
 --   4 holders  hash    holder -> session key
 --   5 taken    bitmap  bit n-1 is set while seat n is held
 --   6 replays  hash    idempotency key -> request hash (16), session key (16), pending since (8 bytes, ms), answer
 --   7 usage    hash    <hour>:<counter> -> number
--- ARGV[1] is the time in ms where a test moves it, '' in production: then Redis' own clock counts, and no other.
+--   8 lock     string  token of whoever rebuilds
 local POLICY, EXPIRY, SESSIONS, HOLDERS, TAKEN, REPLAYS, USAGE =
     KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local call = redis.call
-
-local now = tonumber(ARGV[1])
-if not now then
-    local time = call('TIME')
-    now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
 
 -- Forgotten licenses are cleared away long after their last use; the marker in `policy` goes first, so that what is
 -- left of a license can never pass for the whole. Rubbish collection only: no rule depends on it.
@@ -40,7 +34,7 @@ end
 
 local function sit(session, seat, holder, hardware, idempotency, expires)
     call('ZADD', EXPIRY, expires, session)
-    call('HSET', SESSIONS, session, struct.pack('>I8I4', expires, seat) .. holder .. hardware .. idempotency)
+    call('HSET', SESSIONS, session, struct.pack('>I8I4', expires, seat) .. holder .. hardware .. idempotency .. struct.pack('>I8', 0))
     call('HSET', HOLDERS, holder, session)
     call('SETBIT', TAKEN, seat - 1, 1)
 end
@@ -52,7 +46,7 @@ local function remove(session)
     if not record then return end
     call('HDEL', SESSIONS, session)
     call('SETBIT', TAKEN, struct.unpack('>I4', record, 9) - 1, 0)
-    local holder, idempotency = string.sub(record, 13, 28), string.sub(record, 61)
+    local holder, idempotency = string.sub(record, 13, 28), #record >= 76 and string.sub(record, 61, 76) or ''
     if call('HGET', HOLDERS, holder) == session then call('HDEL', HOLDERS, holder) end
     if idempotency ~= '' then
         local replay = call('HGET', REPLAYS, idempotency)

@@ -1,0 +1,222 @@
+//! Limits over HTTP. Every test calls from an address of its own, because all of them share one Redis.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures_util::future::join_all;
+use platform::domain::{LicenseKey, SessionId, SessionKey};
+use reqwest::{Client, header::HeaderMap};
+use serde_json::{Value, json};
+use testkit::{Process, TestDatabase, free_port, policy, redis_settings};
+use uuid::Uuid;
+
+use crate::client::{Answer, BINARY, OPERATIONS, Platform};
+
+const PROCESSES: usize = 2;
+const CONNECTIONS: usize = 64;
+const ROUNDS: usize = 4;
+
+/// A machine of its own, as the server sees it: any address in 127.0.0.0/8 is this one's.
+fn machine() -> Client {
+    let [a, b, c, ..] = *Uuid::new_v4().as_bytes();
+    let address = IpAddr::V4(Ipv4Addr::new(127, a | 1, b, c.clamp(1, 254)));
+    Client::builder().local_address(address).build().unwrap()
+}
+
+async fn post(http: &Client, process: &Process, operation: &str, body: &Value) -> Answer {
+    Answer::of(http.post(format!("{}/api/v1/licenses/{operation}", process.url)).json(body).send().await.unwrap()).await
+}
+
+async fn get(http: &Client, process: &Process, path: &str) -> Answer {
+    Answer::of(http.get(format!("{}{path}", process.url)).send().await.unwrap()).await
+}
+
+fn stranger() -> Value {
+    json!({ "license_key": LicenseKey::generate().reveal(), "hardware_id": "h", "user_email": "u@x.example" })
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+/// The numbers in `"kind";r=…;t=…`.
+fn state(answer: &Answer, kind: &str) -> (u64, u64) {
+    let text = header(&answer.headers, "ratelimit");
+    let numbers = text.strip_prefix(&format!("\"{kind}\";r=")).and_then(|rest| rest.split_once(";t=")).unwrap_or_else(|| panic!("{text}"));
+    (numbers.0.parse().unwrap(), numbers.1.parse().unwrap())
+}
+
+fn assert_too_many(answer: &Answer, kind: &str, per_hour: u64) {
+    answer.assert_problem(429, "too_many_requests");
+    assert_eq!(header(&answer.headers, "ratelimit-policy"), format!("\"{kind}\";q={per_hour};w=3600"));
+    let (left, whole_after) = state(answer, kind);
+    let retry_after: u64 = header(&answer.headers, "retry-after").parse().unwrap();
+    assert!(left == 0 && (1..=3600 / per_hour).contains(&retry_after) && (retry_after..=3600).contains(&whole_after));
+}
+
+#[tokio::test]
+async fn limits_hold_to_the_request_under_64_connections_over_two_processes() {
+    let settings = [("LIMIT_PRINCIPAL_PER_HOUR", "50"), ("LIMIT_ANONYMOUS_PER_HOUR", "40")];
+    let platform = Platform::start_with(2, &settings).await;
+    let (url, redis) = (platform.database.url(), redis_settings());
+    let other = Process::start_with(BINARY, &["serve"], url, redis.redis_url.expose(), &settings).await;
+    let processes: [&Process; PROCESSES] = [&platform.process, &other];
+    let acquired = platform.post("acquire", &platform.applicant("one")).await;
+    let session = json!({ "session_id": acquired.body["session_id"] });
+    let nobody = json!({ "session_id": SessionId { license: platform.customer.license, key: SessionKey::random() } });
+    let http = machine();
+    let ask = async |operation: &str, body: &Value| {
+        let rounds = join_all((0..CONNECTIONS).map(async |number| {
+            let mut statuses = Vec::new();
+            for round in 0..ROUNDS {
+                statuses.push(post(&http, processes[(number + round) % PROCESSES], operation, body).await.status);
+            }
+            statuses
+        }));
+        rounds.await.concat()
+    };
+    let count = |statuses: &[u16], wanted: u16| statuses.iter().filter(|status| **status == wanted).count();
+    let all = CONNECTIONS * ROUNDS;
+
+    let beats = ask("heartbeat", &session).await;
+    assert_eq!((count(&beats, 200), count(&beats, 429)), (50, all - 50));
+    // This device has acquired once above, from another address: that is the same principal.
+    let acquisitions = ask("acquire", &platform.applicant("one")).await;
+    assert_eq!((count(&acquisitions, 200), count(&acquisitions, 429)), (49, all - 49));
+    let validates = ask("validate", &platform.applicant("one")).await;
+    assert_eq!((count(&validates, 200), count(&validates, 429)), (50, all - 50));
+    let failures = ask("heartbeat", &nobody).await;
+    assert_eq!((count(&failures, 404), count(&failures, 429)), (40, all - 40));
+    // The address is beyond its limit, whatever else it tries; a credential that holds is no concern of its address.
+    assert_too_many(&post(&http, &other, "acquire", &stranger()).await, "anonymous", 40);
+    assert_too_many(&get(&http, &other, "/api/v1/keys").await, "anonymous", 40);
+    assert_eq!(post(&http, &other, "acquire", &platform.applicant("two")).await.status, 201);
+    // Nor is it anybody else's.
+    post(&machine(), &other, "acquire", &stranger()).await.assert_problem(404, "license_not_found");
+    let releases = ask("release", &session).await;
+    assert_eq!((count(&releases, 200), count(&releases, 429)), (50, all - 50));
+}
+
+#[tokio::test]
+async fn answers_tell_the_limit_what_is_left_of_it_and_when_to_come_back() {
+    let settings = [("LIMIT_PRINCIPAL_PER_HOUR", "3"), ("LIMIT_ANONYMOUS_PER_HOUR", "2")];
+    let platform = Platform::start_with(1, &settings).await;
+    let http = machine();
+    let ask = async |operation: &str, body: &Value| post(&http, &platform.process, operation, body).await;
+    let acquired = ask("acquire", &platform.applicant("one")).await;
+    let session = json!({ "session_id": acquired.body["session_id"] });
+    assert_eq!(header(&acquired.headers, "ratelimit-policy"), r#""principal";q=3;w=3600"#);
+    assert_eq!(state(&acquired, "principal"), (2, 1200));
+    for (operation, body) in [("heartbeat", &session), ("validate", &platform.applicant("one")), ("acquire", &platform.applicant("two"))] {
+        let first = ask(operation, body).await;
+        assert_eq!((first.status, state(&first, "principal").0), (if operation == "acquire" { 402 } else { 200 }, 2), "{operation}");
+        assert!(first.status != 402 || first.headers.contains_key("retry-after"));
+        for left in [1, 0] {
+            assert_eq!(state(&ask(operation, body).await, "principal").0, left, "{operation}");
+        }
+        assert_too_many(&ask(operation, body).await, "principal", 3);
+    }
+    // Giving a seat back is never refused, and what comes after it is counted on.
+    for (operation, status, left) in [("release", 200, 2), ("release", 200, 1), ("heartbeat", 410, 0)] {
+        let answer = ask(operation, &session).await;
+        assert_eq!((answer.status, state(&answer, "principal").0), (status, left), "{operation}");
+    }
+    assert_too_many(&ask("release", &session).await, "principal", 3);
+
+    for left in [1, 0] {
+        let unknown = ask("validate", &stranger()).await;
+        unknown.assert_problem(404, "license_not_found");
+        assert_eq!(header(&unknown.headers, "ratelimit-policy"), r#""anonymous";q=2;w=3600"#);
+        assert_eq!(state(&unknown, "anonymous").0, left);
+    }
+    for operation in ["acquire", "validate"] {
+        assert_too_many(&ask(operation, &stranger()).await, "anonymous", 2);
+    }
+    // What is malformed shows nothing at all, and is told what is wrong with it.
+    for operation in OPERATIONS {
+        let answer = ask(operation, &json!({})).await;
+        answer.assert_problem(400, "invalid_request");
+        assert!(!answer.headers.contains_key("ratelimit"));
+    }
+}
+
+#[tokio::test]
+async fn who_publishes_to_everybody_counts_by_address_and_health_counts_nobody() {
+    let platform = Platform::start_with(1, &[("LIMIT_ANONYMOUS_PER_HOUR", "4")]).await;
+    let http = machine();
+    for (path, left) in [("/api/v1/keys", 3), ("/.well-known/jwks.json", 2), ("/api/v1/keys", 1), ("/.well-known/jwks.json", 0)] {
+        let answer = get(&http, &platform.process, path).await;
+        assert_eq!((answer.status, state(&answer, "anonymous").0), (200, left), "{path}");
+        assert!(header(&answer.headers, "cache-control").starts_with("public"));
+    }
+    for path in ["/api/v1/keys", "/.well-known/jwks.json"] {
+        let refused = get(&http, &platform.process, path).await;
+        assert_too_many(&refused, "anonymous", 4);
+        assert_eq!(header(&refused.headers, "cache-control"), "no-store");
+    }
+    for path in ["/health", "/health/", "/ready", "/ready/"] {
+        let answer = get(&http, &platform.process, path).await;
+        assert!(answer.status == 200 && !answer.headers.contains_key("ratelimit"), "{path}");
+    }
+}
+
+/// The statuses of as many strangers as there are claims, each with its claim of whom it is calling for.
+async fn claimed(process: &Process, http: &Client, claims: &[String]) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for claim in claims {
+        let request = http.post(format!("{}/api/v1/licenses/validate", process.url)).header("x-forwarded-for", claim);
+        statuses.push(request.json(&stranger()).send().await.unwrap().status().as_u16());
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn a_spoofed_forwarded_for_gains_nothing() {
+    let limit = ("LIMIT_ANONYMOUS_PER_HOUR", "3");
+    let platform = Platform::start_with(1, &[limit]).await;
+    let (url, redis) = (platform.database.url(), redis_settings());
+    let proxied = Process::start_with(BINARY, &["serve"], url, redis.redis_url.expose(), &[limit, ("TRUSTED_PROXY_HOPS", "1")]).await;
+    let (one, two, ..) = Uuid::new_v4().as_fields();
+    let address = |network: u16| Ipv6Addr::from([0x2001, 0xdb8, u16::try_from(one >> 16).unwrap(), network, two, 0, 0, 1]).to_string();
+
+    // Nobody is trusted: whatever is claimed, the peer counts.
+    let claims: Vec<String> = (0..6).map(address).collect();
+    assert_eq!(claimed(&platform.process, &machine(), &claims).await, [404, 404, 404, 429, 429, 429]);
+
+    // One proxy is trusted: what it has added counts, whatever stood there before. An IPv6 client is its /64.
+    let real = address(100);
+    let claims: Vec<String> = (0..6).map(|n| format!("{}, {real}{n}", address(n))).collect();
+    assert_eq!(claimed(&proxied, &machine(), &claims).await, [404, 404, 404, 429, 429, 429], "{claims:?}");
+    // Each of the addresses that were claimed has all that is its own.
+    assert_eq!(claimed(&proxied, &machine(), &(0..6).map(address).collect::<Vec<_>>()).await, [404; 6]);
+    // What is no address is the proxy's own.
+    let odd = ["unknown", "", "1.2.3", "_hidden", "::g", "-"].map(|odd| format!("{}, {odd}", address(200)));
+    assert_eq!(claimed(&proxied, &machine(), &odd).await, [404, 404, 404, 429, 429, 429]);
+}
+
+#[tokio::test]
+async fn if_the_store_is_down_everybody_is_let_through_who_needs_nothing_else_of_it() {
+    let database = TestDatabase::new().await;
+    database.customer(policy(1)).await;
+    let nowhere = format!("redis://127.0.0.1:{}", free_port());
+    let process = Process::start_with(BINARY, &["serve"], database.url(), &nowhere, &[("LIMIT_ANONYMOUS_PER_HOUR", "1")]).await;
+    let http = machine();
+    for _ in 0..3 {
+        let keys = get(&http, &process, "/api/v1/keys").await;
+        assert!(keys.status == 200 && !keys.headers.contains_key("ratelimit"));
+        post(&http, &process, "acquire", &stranger()).await.assert_problem(404, "license_not_found");
+    }
+    let page = reqwest::get(&process.metrics_url).await.unwrap().text().await.unwrap();
+    assert!(page.contains("coditect_limits_let_through_total 6"), "{page}");
+}
+
+#[tokio::test]
+async fn a_limit_of_0_is_none() {
+    let platform = Platform::start_with(1, &[("LIMIT_PRINCIPAL_PER_HOUR", "0"), ("LIMIT_ANONYMOUS_PER_HOUR", "0")]).await;
+    let http = machine();
+    for _ in 0..5 {
+        let unknown = post(&http, &platform.process, "validate", &stranger()).await;
+        let known = post(&http, &platform.process, "validate", &platform.applicant("one")).await;
+        assert_eq!((unknown.status, known.status), (404, 200));
+        assert!(!unknown.headers.contains_key("ratelimit") && !known.headers.contains_key("ratelimit-policy"));
+    }
+}

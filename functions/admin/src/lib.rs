@@ -36,7 +36,7 @@ pub fn router(parts: AdminParts) -> Router {
 /// The routes and their descriptions.
 #[must_use]
 pub fn api() -> OpenApiRouter<AdminParts> {
-    OpenApiRouter::new()
+    let mut api = OpenApiRouter::new()
         .merge(tenants::routes())
         .merge(users::routes())
         .merge(access_tokens::routes())
@@ -44,5 +44,7 @@ pub fn api() -> OpenApiRouter<AdminParts> {
         .merge(sessions::routes())
         .merge(hardware_blocks::routes())
         .merge(usage::routes())
-        .merge(audit_events::routes())
+        .merge(audit_events::routes());
+    operations::describe(api.get_openapi_mut());
+    api
 }

@@ -2,7 +2,8 @@
 //!
 //! Each resource has its own rows beside its handlers.
 
-use platform::domain::Permission;
+use platform::domain::{Permission, Standing};
+use utoipa::openapi::{self, OpenApi};
 
 use crate::{access_tokens, audit_events, hardware_blocks, licenses, sessions, tenants, usage, users};
 
@@ -53,6 +54,26 @@ pub(crate) fn find(method: &str, path: &str) -> Option<&'static Operation> {
     operations().find(|operation| operation.method == method && operation.path == path)
 }
 
+/// Says of each operation who may do it, as the table has it.
+pub(crate) fn describe(document: &mut OpenApi) {
+    for operation in operations() {
+        let Some(said) = document.paths.paths.get_mut(operation.path).and_then(|item| described(item, operation.method)) else { continue };
+        let who: Vec<&str> = operation.permission.holders().iter().map(|standing| Standing::as_str(*standing)).collect();
+        let who = format!("For {} (`{}`).", who.join(", "), operation.permission.as_str());
+        said.description = Some(said.description.take().map_or_else(|| who.clone(), |more| format!("{more}\n\n{who}")));
+    }
+}
+
+fn described<'a>(item: &'a mut openapi::PathItem, method: &str) -> Option<&'a mut openapi::path::Operation> {
+    match method {
+        "GET" => item.get.as_mut(),
+        "POST" => item.post.as_mut(),
+        "PATCH" => item.patch.as_mut(),
+        "DELETE" => item.delete.as_mut(),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -67,6 +88,8 @@ mod tests {
             for (method, operation) in item.as_object().unwrap().iter().filter(|(_, operation)| operation["operationId"].is_string()) {
                 assert_eq!(operation["tags"][0], "administration", "{method} {path}");
                 assert!(operation["security"][0]["bearer"].is_array(), "{method} {path}");
+                let who = operation["description"].as_str().unwrap();
+                assert!(who.contains("For ") && who.contains("staff") || who.contains("have_tokens"), "{method} {path}: {who}");
                 served.insert((operation["operationId"].as_str().unwrap().to_owned(), method.to_uppercase(), path.clone()));
             }
         }

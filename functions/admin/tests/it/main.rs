@@ -8,6 +8,7 @@ mod guard;
 mod matrix;
 mod people;
 mod rig;
+mod sequences;
 mod table;
 mod tenants;
 mod users;

@@ -4,12 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::future::join_all;
 use platform::domain::{LicenseKey, SessionId, SessionKey};
-use reqwest::{Client, header::HeaderMap};
+use reqwest::{Client, Method, header::HeaderMap};
 use serde_json::{Value, json};
 use testkit::{Process, TestDatabase, free_port, policy, redis_settings};
 use uuid::Uuid;
 
-use crate::client::{Answer, BINARY, OPERATIONS, Platform};
+use crate::client::{Answer, BINARY, Platform};
 
 const PROCESSES: usize = 2;
 const CONNECTIONS: usize = 64;
@@ -80,8 +80,8 @@ async fn limits_hold_to_the_request_under_64_connections_over_two_processes() {
     let beats = ask("heartbeat", &session).await;
     assert_eq!((count(&beats, 200), count(&beats, 429)), (50, all - 50));
     // This device has acquired once above, from another address: that is the same principal.
-    let acquires = ask("acquire", &platform.applicant("one")).await;
-    assert_eq!((count(&acquires, 200), count(&acquires, 429)), (49, all - 49));
+    let acquisitions = ask("acquire", &platform.applicant("one")).await;
+    assert_eq!((count(&acquisitions, 200), count(&acquisitions, 429)), (49, all - 49));
     let validates = ask("validate", &platform.applicant("one")).await;
     assert_eq!((count(&validates, 200), count(&validates, 429)), (50, all - 50));
     let failures = ask("heartbeat", &nobody).await;
@@ -131,11 +131,46 @@ async fn answers_tell_the_limit_what_is_left_of_it_and_when_to_come_back() {
     for operation in ["acquire", "validate"] {
         assert_too_many(&ask(operation, &stranger()).await, "anonymous", 2);
     }
-    // What is malformed shows nothing at all, and is told what is wrong with it.
-    for operation in OPERATIONS {
-        let answer = ask(operation, &json!({})).await;
-        answer.assert_problem(400, "invalid_request");
-        assert!(!answer.headers.contains_key("ratelimit"));
+}
+
+#[tokio::test]
+async fn whoever_shows_no_credential_counts_by_address_and_whoever_only_asks_what_is_allowed_does_not() {
+    let settings = [("LIMIT_ANONYMOUS_PER_HOUR", "6"), ("LIMIT_PRINCIPAL_PER_HOUR", "0")];
+    let platform = Platform::start_with(1, &settings).await;
+    let http = machine();
+    let process = &platform.process;
+    let ask = |method: Method, body: &str| {
+        let request = http.request(method, format!("{}/api/v1/licenses/acquire", process.url));
+        request.header("content-type", "application/json").body(body.to_owned())
+    };
+    let large = format!("\"{}\"", "x".repeat(20_000));
+    let mut left = (0..6).rev();
+    for (method, body, status, code) in [
+        (Method::POST, "{}", 400, "invalid_request"),
+        (Method::POST, "[", 400, "malformed_body"),
+        (Method::POST, &large, 413, "payload_too_large"),
+        (Method::GET, "", 405, "method_not_allowed"),
+    ] {
+        let answer = Answer::of(ask(method, body).send().await.unwrap()).await;
+        answer.assert_problem(status, code);
+        assert_eq!(state(&answer, "anonymous").0, left.next().unwrap(), "{code}");
+    }
+    let token = ask(Method::POST, "{}").bearer_auth("made.up.token");
+    let token = Answer::of(token.send().await.unwrap()).await;
+    token.assert_problem(401, "unauthenticated");
+    assert_eq!(state(&token, "anonymous").0, left.next().unwrap());
+    let nowhere = get(&http, process, "/nowhere").await;
+    nowhere.assert_problem(404, "not_found");
+    assert_eq!(state(&nowhere, "anonymous").0, left.next().unwrap());
+
+    assert_too_many(&get(&http, process, "/nowhere").await, "anonymous", 6);
+    assert_too_many(&Answer::of(ask(Method::DELETE, "").send().await.unwrap()).await, "anonymous", 6);
+    let options = Answer::of(ask(Method::OPTIONS, "").send().await.unwrap()).await;
+    assert!(options.status == 204 && !options.headers.contains_key("ratelimit"));
+    // Those who are known are never counted here, whatever they are told.
+    for (device, status) in [("one", 201), ("one", 200), ("two", 402)] {
+        let answer = post(&http, process, "acquire", &platform.applicant(device)).await;
+        assert!(answer.status == status && !answer.headers.contains_key("ratelimit"), "{}", answer.text);
     }
 }
 

@@ -93,7 +93,7 @@ async fn requests_that_come_together_are_counted_one_by_one(redis: RedisSettings
     let acquires = join_all((0..64).map(async |n| engines[n % 2].acquire(&customer.key, applicant("one")).await.unwrap())).await;
     // The first one has taken the seat above.
     assert_eq!(acquires.iter().filter(|counted| left(counted).1).count(), 49);
-    let validates = join_all((0..64).map(async |n| engines[n % 2].inspect(&customer.key, &NETWORK).await.unwrap())).await;
+    let validates = join_all((0..64).map(async |n| engines[n % 2].inspect(&customer.key, None, &NETWORK).await.unwrap())).await;
     assert_eq!(validates.iter().filter(|counted| left(counted).1).count(), 50);
     let releases = join_all((0..64).map(async |n| engines[n % 2].release(two).await.unwrap())).await;
     assert_eq!(releases.iter().filter(|counted| left(counted).1).count(), 50);
@@ -149,7 +149,7 @@ async fn a_device_may_acquire_so_often_and_others_do_not_notice(redis: RedisSett
 async fn a_network_may_validate_so_often_and_others_do_not_notice(redis: RedisSettings) {
     let rig = Rig::limited(redis, limits(2)).await;
     let (customer, other) = (rig.database.customer(policy(1)).await, rig.database.customer(policy(1)).await);
-    let ask = async |key: &LicenseKey, network: [u8; 16]| rig.engine.inspect(key, &network).await.unwrap();
+    let ask = async |key: &LicenseKey, network: [u8; 16]| rig.engine.inspect(key, None, &network).await.unwrap();
     assert_eq!(left(&ask(&customer.key, NETWORK).await), (1, true));
     assert_eq!(left(&ask(&customer.key, NETWORK).await), (0, true));
     assert_eq!(left(&ask(&customer.key, NETWORK).await), (0, false));
@@ -185,7 +185,7 @@ async fn a_license_that_refuses_counts_too(redis: RedisSettings) {
     rig.engine.refresh(customer.license).await.unwrap();
     for number in [1, 0] {
         let acquired = rig.engine.acquire(&customer.key, applicant("two")).await.unwrap();
-        let inspected = rig.engine.inspect(&customer.key, &NETWORK).await.unwrap();
+        let inspected = rig.engine.inspect(&customer.key, None, &NETWORK).await.unwrap();
         let beaten = beat(&rig.engine, session).await;
         assert_eq!((left(&acquired), left(&inspected), left(&beaten)), ((number, true), (number, true), (number, true)));
         assert!(matches!(acquired.outcome(), Some(Acquired::Refused(Refusal::Suspended))));
@@ -193,7 +193,7 @@ async fn a_license_that_refuses_counts_too(redis: RedisSettings) {
         assert!(matches!(beaten.outcome(), Some(Heartbeat::Refused { why: Refusal::Suspended, .. })));
     }
     assert_eq!(left(&rig.engine.acquire(&customer.key, applicant("two")).await.unwrap()), (0, false));
-    assert_eq!(left(&rig.engine.inspect(&customer.key, &NETWORK).await.unwrap()), (0, false));
+    assert_eq!(left(&rig.engine.inspect(&customer.key, None, &NETWORK).await.unwrap()), (0, false));
     assert_eq!(left(&beat(&rig.engine, session).await), (0, false));
 }
 
@@ -214,9 +214,9 @@ async fn what_takes_several_tries_is_one_request(redis: RedisSettings) {
     assert_eq!(left(&anew), (6, true));
     assert!(matches!(anew.outcome(), Some(Acquired::Granted(_))));
     rig.owner.execute("UPDATE licenses SET seats_total = 4, version = version + 1", &[]).await.unwrap();
-    other.inspect(&customer.key, &NETWORK).await.unwrap();
+    other.inspect(&customer.key, None, &NETWORK).await.unwrap();
     rig.engine.refresh(customer.license).await.unwrap();
-    assert_eq!(left(&other.inspect(&customer.key, &NETWORK).await.unwrap()), (8, true));
+    assert_eq!(left(&other.inspect(&customer.key, None, &NETWORK).await.unwrap()), (8, true));
 }
 
 async fn what_is_no_credential_is_left_to_whoever_knows_the_address(redis: RedisSettings) {
@@ -226,7 +226,7 @@ async fn what_is_no_credential_is_left_to_whoever_knows_the_address(redis: Redis
     for _ in 0..3 {
         let acquired = rig.engine.acquire(&stranger, applicant("one")).await.unwrap();
         assert!(matches!(acquired, Counted::Served(Acquired::Unknown, Verdict::Uncounted)));
-        let inspected = rig.engine.inspect(&stranger, &NETWORK).await.unwrap();
+        let inspected = rig.engine.inspect(&stranger, None, &NETWORK).await.unwrap();
         assert!(matches!(inspected, Counted::Served(Inspected::Unknown, Verdict::Uncounted)));
         assert!(matches!(beat(&rig.engine, nobody).await, Counted::Served(Heartbeat::Unknown, Verdict::Uncounted)));
         assert!(matches!(rig.engine.release(nobody).await.unwrap(), Counted::Served(None, Verdict::Uncounted)));
@@ -265,7 +265,7 @@ async fn without_a_limit_nobody_is_counted(redis: RedisSettings) {
         assert!(matches!(beat(&rig.engine, session).await, Counted::Served(Heartbeat::Renewed(_), Verdict::Uncounted)));
         let acquired = rig.engine.acquire(&customer.key, applicant("one")).await.unwrap();
         assert!(matches!(acquired, Counted::Served(Acquired::Held(_), Verdict::Uncounted)));
-        let inspected = rig.engine.inspect(&customer.key, &NETWORK).await.unwrap();
+        let inspected = rig.engine.inspect(&customer.key, None, &NETWORK).await.unwrap();
         assert!(matches!(inspected, Counted::Served(Inspected::Usable(..), Verdict::Uncounted)));
         assert_eq!(rig.engine.limiter().check(LimitKind::Anonymous, b"anybody").await, Verdict::Uncounted);
     }

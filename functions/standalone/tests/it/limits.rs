@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::future::join_all;
-use platform::domain::{LicenseKey, SessionId, SessionKey};
+use platform::domain::{AccessToken, LicenseKey, SessionId, SessionKey};
 use reqwest::{Client, Method, header::HeaderMap};
 use serde_json::{Value, json};
 use testkit::{Process, TestDatabase, free_port, policy, redis_settings};
@@ -172,6 +172,46 @@ async fn whoever_shows_no_credential_counts_by_address_and_whoever_only_asks_wha
         let answer = post(&http, process, "acquire", &platform.applicant(device)).await;
         assert!(answer.status == status && !answer.headers.contains_key("ratelimit"), "{}", answer.text);
     }
+}
+
+/// A guest, and so many tokens of that one person.
+async fn guest_tokens(platform: &Platform, count: usize) -> Vec<AccessToken> {
+    let owner = platform.database.owner().await;
+    let tokens: Vec<AccessToken> = (0..count).map(|_| AccessToken::generate()).collect();
+    let insert = "WITH tenant AS (SELECT id FROM tenants LIMIT 1), guest AS (
+        INSERT INTO users (id, tenant_id, email, role, status, created_at, updated_at)
+        SELECT gen_random_uuid(), id, 'guest@test.example', 'guest', 'active', now(), now() FROM tenant RETURNING id, tenant_id)
+        INSERT INTO access_tokens (id, tenant_id, user_id, name, scopes, token_hash, last_four, created_at, expires_at)
+        SELECT gen_random_uuid(), tenant_id, id, 'test', '{see_own_sessions}', hash, 'four', now(), now() + interval '1 day'
+        FROM guest, unnest($1::bytea[]) hash";
+    let hashes: Vec<Vec<u8>> = tokens.iter().map(|token| token.hash().to_vec()).collect();
+    owner.execute(insert, &[&hashes]).await.unwrap();
+    tokens
+}
+
+#[tokio::test]
+async fn a_person_is_counted_as_one_whichever_token_it_comes_with() {
+    let settings = [("LIMIT_PRINCIPAL_PER_HOUR", "4"), ("LIMIT_ANONYMOUS_PER_HOUR", "1")];
+    let platform = Platform::start_with(1, &settings).await;
+    let tokens = guest_tokens(&platform, 2).await;
+    let http = machine();
+    let ask = async |operation: &str, token: &AccessToken| {
+        let request = http.post(format!("{}/api/v1/licenses/{operation}", platform.process.url)).bearer_auth(token.reveal());
+        Answer::of(request.json(&platform.applicant("one")).send().await.unwrap()).await
+    };
+    for (left, (operation, token)) in [("acquire", 0), ("validate", 1), ("acquire", 1), ("validate", 0)].into_iter().rev().enumerate().rev()
+    {
+        let refused = ask(operation, &tokens[token]).await;
+        refused.assert_problem(403, "forbidden");
+        assert_eq!(state(&refused, "principal").0, u64::try_from(left).unwrap());
+    }
+    for token in &tokens {
+        assert_too_many(&ask("acquire", token).await, "principal", 4);
+        assert_too_many(&ask("validate", token).await, "principal", 4);
+    }
+    // The address has nothing to do with it, but for what is no good token.
+    ask("acquire", &AccessToken::generate()).await.assert_problem(401, "unauthenticated");
+    assert_too_many(&ask("validate", &AccessToken::generate()).await, "anonymous", 1);
 }
 
 #[tokio::test]

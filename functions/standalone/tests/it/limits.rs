@@ -1,6 +1,9 @@
 //! Limits over HTTP. Every test calls from an address of its own, because all of them share one Redis.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use platform::domain::{AccessToken, LicenseKey, SessionId, SessionKey};
@@ -271,7 +274,7 @@ async fn a_spoofed_forwarded_for_gains_nothing() {
 #[tokio::test]
 async fn if_the_store_is_down_everybody_is_let_through_who_needs_nothing_else_of_it() {
     let database = TestDatabase::new().await;
-    database.customer(policy(1)).await;
+    let customer = database.customer(policy(1)).await;
     let nowhere = format!("redis://127.0.0.1:{}", free_port());
     let process = Process::start_with(BINARY, &["serve"], database.url(), &nowhere, &[("LIMIT_ANONYMOUS_PER_HOUR", "1")]).await;
     let http = machine();
@@ -280,8 +283,18 @@ async fn if_the_store_is_down_everybody_is_let_through_who_needs_nothing_else_of
         assert!(keys.status == 200 && !keys.headers.contains_key("ratelimit"));
         post(&http, &process, "acquire", &stranger()).await.assert_problem(404, "license_not_found");
     }
+    post(&http, &process, "acquire", &json!({})).await.assert_problem(400, "invalid_request");
+    // Seats are counted there too: without it there are none to be had, and whoever asks is told so at once.
+    let known = json!({ "license_key": customer.key.reveal(), "hardware_id": "h", "user_email": "u@x.example" });
+    for operation in ["acquire", "validate"] {
+        let begun = Instant::now();
+        let down = post(&http, &process, operation, &known).await;
+        down.assert_problem(503, "service_unavailable");
+        assert!(begun.elapsed() < Duration::from_secs(2) && !down.headers.contains_key("ratelimit"));
+        assert_eq!(header(&down.headers, "retry-after"), "1");
+    }
     let page = reqwest::get(&process.metrics_url).await.unwrap().text().await.unwrap();
-    assert!(page.contains("coditect_limits_let_through_total 6"), "{page}");
+    assert!(page.contains("coditect_limits_let_through_total 7"), "{page}");
 }
 
 #[tokio::test]

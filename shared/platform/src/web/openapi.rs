@@ -66,6 +66,7 @@ pub fn describe(parts: impl IntoIterator<Item = OpenApi>) -> Value {
         "type": "http", "scheme": "bearer",
         "description": "An identity provider's JWT, or a personal access token (`cdt_…`).",
     });
+    document["components"]["headers"] = headers();
     document["servers"] = json!([{ "url": "/" }]);
     document["tags"] = json!([
         { "name": "seats", "description": "What a running copy of a program calls." },
@@ -73,6 +74,22 @@ pub fn describe(parts: impl IntoIterator<Item = OpenApi>) -> Value {
         { "name": "discovery", "description": "What everybody may know." },
     ]);
     document
+}
+
+/// What heads answers, whichever they are.
+fn headers() -> Value {
+    json!({
+        "x-request-id": { "description": "Names this request in our logs.", "schema": { "type": "string" } },
+        "ratelimit-policy": {
+            "description": "The limit that this request was counted against, if it was: how many (`q`) in how many seconds (`w`).",
+            "schema": { "type": "string" }, "example": "\"principal\";q=1000;w=3600",
+        },
+        "ratelimit": {
+            "description": "How many requests are left of it (`r`), and in how many seconds it is whole again (`t`).",
+            "schema": { "type": "string" }, "example": "\"principal\";r=999;t=4",
+        },
+        "retry-after": { "description": "Seconds to wait.", "schema": { "type": "integer", "minimum": 0 } },
+    })
 }
 
 /// Adds the answers that any operation may give, and the headers that every answer has.
@@ -99,13 +116,14 @@ fn complete(operation: &mut Value) {
     problem("500", "A fault of ours.");
     problem("503", "A server behind does not answer: try again after `retry-after`.");
     for (status, response) in responses {
-        response["headers"]["x-request-id"] = json!({ "description": "Names this request in our logs.", "schema": { "type": "string" } });
+        for header in ["x-request-id", "ratelimit-policy", "ratelimit"] {
+            response["headers"][header] = json!({ "$ref": format!("#/components/headers/{header}") });
+        }
         if status.starts_with(['4', '5']) {
             response["content"] = json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
         }
         if matches!(status.as_str(), "402" | "409" | "429" | "503") {
-            response["headers"]["retry-after"] =
-                json!({ "description": "Seconds to wait.", "schema": { "type": "integer", "minimum": 0 } });
+            response["headers"]["retry-after"] = json!({ "$ref": "#/components/headers/retry-after" });
         }
     }
 }

@@ -1,12 +1,14 @@
 //! An identity provider of a test's own, as a real HTTP peer: its keys, what it publishes, and tokens good and bad.
 
 use std::{
+    fmt::Display,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use aws_lc_rs::{
     encoding::{AsDer, PublicKeyX509Der},
+    hmac,
     rand::SystemRandom,
     rsa::{KeyPair, KeySize},
     signature::{KeyPair as _, RSA_PKCS1_SHA256},
@@ -62,12 +64,12 @@ impl IssuerKey {
         json!({ "kty": "RSA", "alg": "RS256", "use": "sig", "kid": self.kid, "n": n, "e": "AQAB" })
     }
 
-    /// A token with any header and claims, signed as RS256.
+    /// A token with any header and claims, JSON or not, signed as RS256.
     ///
     /// # Panics
     /// If the key cannot sign.
     #[must_use]
-    pub fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub fn sign(&self, header: &impl Display, claims: &impl Display) -> String {
         let signed = unsigned(header, claims);
         let mut signature = vec![0; self.pair.public_modulus_len()];
         self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).expect("the key signs");
@@ -83,8 +85,16 @@ impl IssuerKey {
 
 /// The first two parts of a token.
 #[must_use]
-pub fn unsigned(header: &Value, claims: &Value) -> String {
+pub fn unsigned(header: &impl Display, claims: &impl Display) -> String {
     format!("{}.{}", BASE64URL.encode(header.to_string()), BASE64URL.encode(claims.to_string()))
+}
+
+/// A token signed as HS256, with whatever an attacker takes for the secret.
+#[must_use]
+pub fn hs256(secret: &[u8], header: &impl Display, claims: &impl Display) -> String {
+    let signed = unsigned(header, claims);
+    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
+    format!("{signed}.{}", BASE64URL.encode(signature))
 }
 
 /// A JSON object with some members changed; null takes one out.

@@ -17,9 +17,14 @@ pub(crate) struct Platform {
 
 impl Platform {
     pub(crate) async fn start(seats: u32) -> Self {
+        Self::start_with(seats, &[]).await
+    }
+
+    /// The same, with further settings.
+    pub(crate) async fn start_with(seats: u32, settings: &[(&str, &str)]) -> Self {
         let database = TestDatabase::new().await;
         let redis = redis_settings();
-        let process = Process::start(BINARY, &["serve"], database.url(), redis.redis_url.expose()).await;
+        let process = Process::start_with(BINARY, &["serve"], database.url(), redis.redis_url.expose(), settings).await;
         let customer = database.customer(policy(seats)).await;
         // A connection for each request: one that the server has closed is never taken for a fault.
         let http = Client::builder().pool_max_idle_per_host(0).build().unwrap();

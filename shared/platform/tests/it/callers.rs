@@ -149,6 +149,18 @@ async fn a_change_of_a_person_is_seen_within_ten_seconds_or_at_once_where_it_was
 }
 
 #[tokio::test]
+async fn a_token_that_is_over_is_not_taken_although_its_bearer_was_just_seen() {
+    let door = Door::open().await;
+    door.invite(Standing::Member, "ada@x.example").await;
+    let token = door.token("ada", "ada@x.example");
+    door.clock.advance(Duration::from_secs(3600 + 59));
+    assert!(door.ask(&token).await.is_some(), "clocks may differ by a minute");
+    door.clock.advance(Duration::from_secs(1));
+    assert!(door.ask(&door.token("ada", "ada@x.example")).await.is_some());
+    assert_eq!(door.ask(&token).await, None);
+}
+
+#[tokio::test]
 async fn people_of_a_suspended_tenant_may_come_in_and_those_of_a_closed_one_not() {
     let door = Door::open().await;
     let id = door.invite(Standing::Owner, "ada@x.example").await;

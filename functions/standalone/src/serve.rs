@@ -15,7 +15,7 @@ use platform::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::keys::ScheduleSettings;
+use crate::{keys::ScheduleSettings, local_issuer::LocalIssuerSettings};
 
 /// Seconds between two looks at the keys, and at licenses that have changed since their documents were signed.
 const SIGNING_INTERVAL: u64 = 10;
@@ -30,17 +30,27 @@ pub(super) struct Settings {
     root: RootSettings,
     #[command(flatten)]
     schedule: ScheduleSettings,
+    #[command(flatten)]
+    local_issuer: LocalIssuerSettings,
     /// Seconds between two sweeps: at most a twelfth of the shortest session TTL in use
     #[arg(long, env = "SWEEP_INTERVAL", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     sweep_interval: u64,
 }
 
 pub(super) fn run(settings: Settings) -> ExitCode {
-    let Settings { http, function, root, schedule, sweep_interval } = settings;
+    let Settings { http, mut function, root, schedule, local_issuer, sweep_interval } = settings;
     let database = |role| Database::new(&function.signed.seats.database, role).map_err(|error| error.to_string());
-    let opened = || Ok::<_, String>((database(Role::Jobs)?, database(Role::Admin)?, root.open().map_err(|error| error.to_string())?));
+    let opened = || {
+        let root = root.open().map_err(|error| error.to_string())?;
+        Ok::<_, String>((database(Role::Jobs)?, database(Role::Admin)?, root, local_issuer.open(http.host)?))
+    };
     let (jobs, administration, root) = match opened() {
-        Ok(opened) => opened,
+        Ok((jobs, administration, root, local)) => {
+            if let Some(issuer) = local {
+                function.authentication.oidc_issuers.push(issuer);
+            }
+            (jobs, administration, root)
+        }
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;

@@ -5,6 +5,8 @@
 mod access_tokens;
 mod described;
 mod guard;
+mod journal;
+mod licenses;
 mod matrix;
 mod people;
 mod rig;

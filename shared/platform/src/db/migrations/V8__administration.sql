@@ -3,6 +3,11 @@
 -- For staff over all tenants, whose lists would else be sorted anew for every page.
 CREATE INDEX users_newest ON users (created_at, id);
 CREATE INDEX licenses_newest ON licenses (created_at, id);
+-- What people look licenses up by.
+CREATE INDEX licenses_by_status ON licenses (tenant_id, status, created_at, id);
+CREATE INDEX licenses_newest_by_status ON licenses (status, created_at, id);
+CREATE INDEX licenses_key_end ON licenses (key_last_four);
+CREATE INDEX licenses_expiring ON licenses (expires_at) WHERE expires_at IS NOT NULL;
 
 -- By whom and where a session was: hash indexes, because every grant and release pays for them, and a tree costs thrice as much.
 CREATE INDEX sessions_of_user ON sessions USING hash (user_email);

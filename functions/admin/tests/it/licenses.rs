@@ -94,7 +94,8 @@ async fn a_license_lives_from_its_issue_until_it_is_revoked_for_good() {
     }
     rig.change(&rig.staff, "PATCH", &path(&ours), Some(&json!({ "name": "New" }))).await.assert_problem(409, "license_revoked");
     assert_eq!(suspend("revoke", "\"4\"").await, "revoked");
-    let events = rig.events(4).await;
+    let events = rig.events(10).await;
+    let events: Vec<&Value> = events.iter().filter(|event| event["kind"] == "license").collect();
     let actions: Vec<&str> = events.iter().map(|event| event["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["license.revoked", "license.reinstated", "license.suspended", "license.issued"]);
     assert_eq!((&events[0]["before"]["status"], &events[0]["after"]["status"]), (&json!("active"), &json!("revoked")));
@@ -185,7 +186,7 @@ async fn a_key_is_shown_once_and_again_to_the_same_request_and_is_kept_nowhere()
     let sql = "SELECT (SELECT string_agg(l::text, '') FROM licenses l) || (SELECT string_agg(e::text, '') FROM audit_events e) ||
                       (SELECT string_agg(i::text, '') FROM idempotent_answers i)";
     let record: String = rig.database.owner().await.query_one(sql, &[]).await.unwrap().get(0);
-    rig.acquire(&ours, "one").await;
+    granted(&rig.acquire(&customer(&rig.ours, &rotated.body), "one").await);
     let log = log.text();
     assert!(log.contains("seats rebuilt"), "the log is not kept: {log}");
     for key in [&first.body["license_key"], &rotated.body["license_key"]] {

@@ -127,7 +127,7 @@ SELECT id, tenant_id, name, key_last_four, tier, status, seats_total, overage, s
        starts_at, expires_at, features, version, created_at, updated_at FROM licenses
 WHERE ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
   AND ($4::text IS NULL OR status = $4) AND ($5::text IS NULL OR key_last_four = $5) AND ($6::timestamptz IS NULL OR expires_at < $6)
-ORDER BY created_at DESC, id DESC LIMIT $3";
+ORDER BY created_at DESC NULLS LAST, id DESC NULLS LAST LIMIT $3";
 
 // A document that was signed for an older version is not shown: the next one is on its way.
 const FIND: &str = "-- licenses::find

@@ -24,13 +24,13 @@ use crate::{
     caller::Caller,
     creation::{Created, Creation, IdempotencyParam},
     named::Named,
-    page::{self, Items, Page, PageParams},
+    page::{self, Items, Page, PageParams, moment},
     tenants,
     version::{IfMatch, IfMatchParam},
 };
 use document::{Details, WithKey, shown, sign};
 use record::{Filter, License, license};
-use wanted::{LicenseChange, NewLicense, bound, key_end};
+use wanted::{LicenseChange, NewLicense, key_end};
 
 /// The rows of the table.
 pub(crate) const OPERATIONS: &[Operation] = &[
@@ -85,7 +85,7 @@ async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): 
         tenant: fields.optional("tenant_id", str::parse).or_else(|| caller.tenant().ok()),
         status: fields.optional("status", str::parse),
         key_last_four: fields.optional("key_last_four", key_end),
-        expires_before: fields.optional("expires_before", bound),
+        expires_before: fields.optional("expires_before", moment),
     };
     fields.finish()?;
     let transaction = parts.database.begin(caller.scope()).await?;
@@ -141,7 +141,7 @@ async fn issue(
         must_fit(new.seats_total(), room)?;
         let key = LicenseKey::generate();
         let license = new.license(tenant, tier, key.last_four(), now);
-        let signature = sign(&parts, &license, now).await;
+        let signature = sign(&*parts.root, &license, now).await;
         record::insert(transaction, &license, &key, signature.as_ref()).await?;
         let event = Event::of("license.issued", tenant, "license", &license.id).license(license.id).created(written(&license)?);
         audit::record(transaction, &caller, now, event).await?;
@@ -309,7 +309,7 @@ async fn alter(
         must_fit(after.seats_total, record::room(&transaction, tenant, Some(id)).await?.1)?;
     }
     let after = License { version: before.version + 1, updated_at: now, ..after };
-    let signature = sign(parts, &after, now).await;
+    let signature = sign(&*parts.root, &after, now).await;
     record::update(&transaction, &after, key, signature.as_ref()).await?;
     let event = Event::of(action, tenant, "license", &id).license(id).changed(written(&before)?, written(&after)?);
     audit::record(&transaction, caller, now, event).await?;

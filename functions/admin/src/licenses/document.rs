@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use platform::{
     domain::{LicenseData, LicenseKey, SignedDocument, Timestamp},
-    signing::{self, sign_document},
+    signing::{self, RootSigner, sign_document},
     web::ApiError,
 };
 use serde::Serialize;
@@ -13,14 +13,13 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::record::{License, Signature};
-use crate::{AdminParts, answer::written};
+use crate::answer::written;
 
 /// How long a change waits for the root. What it does not sign in time, the rotation of keys has signed when it runs next.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Has a license's document signed as the license is to be. None: the root does not sign now, which keeps nobody from changing it.
-pub(super) async fn sign(parts: &AdminParts, license: &License, now: Timestamp) -> Option<Signature> {
-    let root = &*parts.root;
+pub(super) async fn sign(root: &dyn RootSigner, license: &License, now: Timestamp) -> Option<Signature> {
     let work = async {
         let key = root.public_key().await?;
         let jws = sign_document(root, &key, &license.with_document(None), now).await?;
@@ -67,5 +66,62 @@ pub(super) fn shown(license: &License, signed: Option<SignedDocument>, key: Opti
     match key {
         None => written(&details),
         Some(key) => written(&WithKey { details, license_key: key.reveal() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use futures_util::future::BoxFuture;
+    use platform::{
+        domain::{LicenseId, LicenseStatus, SeatUnit, TenantId, Tier, from_millis},
+        signing::{RootError, RootPublicKey},
+    };
+
+    use super::*;
+
+    /// Refuses, or never answers.
+    #[derive(Debug)]
+    struct NoRoot {
+        answers: bool,
+    }
+
+    impl RootSigner for NoRoot {
+        fn public_key(&self) -> BoxFuture<'_, Result<RootPublicKey, RootError>> {
+            if self.answers { Box::pin(ready(Err(RootError::Unavailable("down".to_owned())))) } else { Box::pin(pending()) }
+        }
+
+        fn sign<'a>(&'a self, _: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, RootError>> {
+            Box::pin(pending())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_root_that_does_not_sign_keeps_nobody_from_changing_a_license() {
+        let license = License {
+            id: LicenseId::random(),
+            tenant_id: TenantId::random(),
+            name: "A".to_owned(),
+            key_last_four: "ABCD".to_owned(),
+            tier: Tier::Trial,
+            status: LicenseStatus::Active,
+            seats_total: 1,
+            overage: 0,
+            session_ttl_seconds: 360,
+            seat_unit: SeatUnit::Device,
+            requires_token: false,
+            starts_at: None,
+            expires_at: None,
+            features: Vec::new(),
+            version: 1,
+            created_at: from_millis(0),
+            updated_at: from_millis(0),
+        };
+        for answers in [true, false] {
+            assert!(sign(&NoRoot { answers }, &license, from_millis(0)).await.is_none());
+        }
+        let shown = shown(&license, None, None).unwrap();
+        assert!(shown["license_data"].is_null() && shown["name"] == "A" && shown.get("license_key").is_none());
     }
 }

@@ -17,8 +17,6 @@ const LONGEST_TTL: u32 = 86_400;
 /// Features, which go into every document.
 const MOST_FEATURES: usize = 64;
 const LONGEST_FEATURE: usize = 64;
-/// The end of the year 9999, beyond which RFC 3339 has no words.
-const LAST_MOMENT: i64 = 253_402_300_799;
 
 const NAMES: &[&str] = &[
     "name",
@@ -74,7 +72,7 @@ impl NewLicense {
         let session_ttl_seconds = fields.may("session_ttl_seconds", whole(SHORTEST_TTL..=LONGEST_TTL)).unwrap_or(usual_ttl);
         let seat_unit = fields.optional("seat_unit", str::parse).unwrap_or(SeatUnit::Device);
         let requires_token = fields.may("requires_token", truth).unwrap_or(false);
-        let (starts_at, expires_at) = (fields.optional("starts_at", bound), fields.optional("expires_at", bound));
+        let (starts_at, expires_at) = (fields.optional("starts_at", moment), fields.optional("expires_at", moment));
         let features = fields.may("features", texts(MOST_FEATURES, feature)).unwrap_or_default();
         if !is_window(starts_at, expires_at) {
             fields.fault::<()>("expires_at", NO_WINDOW.to_owned());
@@ -149,8 +147,8 @@ impl LicenseChange {
             session_ttl_seconds: fields.change("session_ttl_seconds", whole(SHORTEST_TTL..=LONGEST_TTL)),
             seat_unit: fields.change("seat_unit", text(str::parse)),
             requires_token: fields.change("requires_token", truth),
-            starts_at: fields.change_or_clear("starts_at", text(bound)),
-            expires_at: fields.change_or_clear("expires_at", text(bound)),
+            starts_at: fields.change_or_clear("starts_at", text(moment)),
+            expires_at: fields.change_or_clear("expires_at", text(moment)),
             features: fields.change("features", texts(MOST_FEATURES, feature)),
         };
         fields.finish()?;
@@ -186,12 +184,6 @@ const NO_WINDOW: &str = "must be later than starts_at";
 
 fn is_window(starts_at: Option<Timestamp>, expires_at: Option<Timestamp>) -> bool {
     starts_at.zip(expires_at).is_none_or(|(start, end)| start < end)
-}
-
-/// Reads a moment that the record and RFC 3339 both have words for.
-pub(super) fn bound(text: &str) -> Result<Timestamp, String> {
-    let is_in_calendar = |moment: &Timestamp| (0..=LAST_MOMENT).contains(&moment.timestamp());
-    moment(text).and_then(|moment| Some(moment).filter(is_in_calendar).ok_or_else(|| "must be from 1970 to 9999".to_owned()))
 }
 
 /// Reads the name of a feature.

@@ -237,6 +237,23 @@ async fn seats_come_and_go_on_the_very_next_call_and_throw_nobody_out() {
 }
 
 #[tokio::test]
+async fn a_shorter_life_of_sessions_holds_from_the_next_heartbeat_on_and_loses_no_seat() {
+    let rig = Rig::start().await;
+    let ours = &rig.ours.customer;
+    let change = async |body: Value| rig.change(&rig.staff, "PATCH", &path(ours), Some(&body)).await.expect(200);
+    change(json!({ "seats_total": 1 })).await;
+    let session = granted(&rig.acquire(ours, "one").await);
+    change(json!({ "session_ttl_seconds": 3 })).await;
+    let Heartbeat::Renewed(renewal) = beats(&rig, session).await else { panic!("it lives") };
+    assert_eq!(renewal.expires_at, rig.clock.now() + Duration::from_secs(3));
+    rig.clock.advance(Duration::from_secs(4));
+    // The record has the seat given for as long as was promised at first, and no longer.
+    assert!(matches!(rig.acquire(ours, "two").await, Acquired::Full { retry_after: 356, .. }));
+    rig.clock.advance(Duration::from_secs(360));
+    granted(&rig.acquire(ours, "two").await);
+}
+
+#[tokio::test]
 async fn a_tenants_licenses_have_no_more_seats_together_than_it_may_have() {
     let rig = Rig::start().await;
     issue(&rig, &rig.ours, &new_license()).await.assert_problem(409, "seat_limit");

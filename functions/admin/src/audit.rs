@@ -51,7 +51,6 @@ impl Event {
     }
 
     /// It concerns this license.
-    #[expect(dead_code, reason = "licenses come next")]
     pub(crate) fn license(self, license: LicenseId) -> Self {
         Self { license: Some(license), ..self }
     }

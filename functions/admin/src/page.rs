@@ -129,11 +129,41 @@ fn open(parts: &AdminParts, seal: &str, text: &str) -> Option<Position> {
     Some(Position { at: Timestamp::from_timestamp_micros(i64::from_be_bytes(*at))?, id: Uuid::from_slice(id).ok()? })
 }
 
-/// Reads a moment as RFC 3339 has it, to the millisecond.
+/// The end of the year 9999, beyond which RFC 3339 has no words, as it has none before the year 0; nor has PostgreSQL for all that a parser takes.
+const LAST_MOMENT: i64 = 253_402_300_799;
+
+/// Reads a moment as RFC 3339 has it, from 1970 on, to the millisecond.
 ///
 /// # Errors
 /// What is wanted.
 pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
-    let wanted = || format!("must be a moment of RFC 3339, as {}", rfc3339(Timestamp::UNIX_EPOCH));
-    text.parse().map(|moment: Timestamp| from_millis(moment.timestamp_millis())).map_err(|_| wanted())
+    let moment = text.parse().ok().filter(|moment: &Timestamp| (0..=LAST_MOMENT).contains(&moment.timestamp()));
+    let wanted = || format!("must be a moment of RFC 3339 from 1970 on, as {}", rfc3339(Timestamp::UNIX_EPOCH));
+    moment.map(|moment| from_millis(moment.timestamp_millis())).ok_or_else(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_one_that_can_be_kept_and_told() {
+        for (text, millis) in
+            [("1970-01-01T00:00:00Z", 0), ("1970-01-01T01:00:00.0015+01:00", 1), ("9999-12-31T23:59:59.999Z", 253_402_300_799_999)]
+        {
+            assert_eq!(moment(text), Ok(from_millis(millis)), "{text}");
+        }
+        for wrong in [
+            "",
+            "1970-01-01",
+            "now",
+            "1969-12-31T23:59:59.999Z",
+            "+10000-01-01T00:00:00Z",
+            "-9999-01-01T00:00:00Z",
+            "+262142-01-01T00:00:00Z",
+        ] {
+            assert!(moment(wrong).is_err(), "{wrong}");
+        }
+        assert!("-9999-01-01T00:00:00Z".parse::<Timestamp>().is_ok(), "the parser takes what PostgreSQL does not");
+    }
 }

@@ -5,6 +5,10 @@
 mod access_tokens;
 mod described;
 mod guard;
+mod journal;
+mod license_pages;
+mod license_sequences;
+mod licenses;
 mod matrix;
 mod people;
 mod rig;

@@ -9,6 +9,8 @@ pub enum Conflict {
     EmailTaken,
     /// The license is revoked, for good.
     LicenseRevoked,
+    /// The tenant's licenses would have more seats together than it may have.
+    SeatLimit,
     /// The tenant is closed, for good.
     TenantClosed,
     /// The user is deactivated.
@@ -23,6 +25,7 @@ impl Conflict {
             Self::LastOwner => "last_owner",
             Self::EmailTaken => "email_taken",
             Self::LicenseRevoked => "license_revoked",
+            Self::SeatLimit => "seat_limit",
             Self::TenantClosed => "tenant_closed",
             Self::UserDeactivated => "user_deactivated",
         }
@@ -33,6 +36,7 @@ impl Conflict {
             Self::LastOwner => "The organization would be left without an owner",
             Self::EmailTaken => "The organization has a user of that address",
             Self::LicenseRevoked => "The license is revoked for good",
+            Self::SeatLimit => "The organization's licenses would have more seats than it may have",
             Self::TenantClosed => "The organization is closed for good",
             Self::UserDeactivated => "The user is deactivated",
         }

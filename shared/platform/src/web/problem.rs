@@ -361,6 +361,7 @@ mod tests {
             (ApiError::Conflict(Conflict::LastOwner), 409, "last_owner"),
             (ApiError::Conflict(Conflict::EmailTaken), 409, "email_taken"),
             (ApiError::Conflict(Conflict::LicenseRevoked), 409, "license_revoked"),
+            (ApiError::Conflict(Conflict::SeatLimit), 409, "seat_limit"),
             (ApiError::Conflict(Conflict::TenantClosed), 409, "tenant_closed"),
             (ApiError::Conflict(Conflict::UserDeactivated), 409, "user_deactivated"),
             (ApiError::SessionEnded(EndReason::Expired), 410, "session_expired"),

@@ -23,12 +23,17 @@ pub(crate) fn check(method: &str, path: &str, answer: &Answer) {
     let kind = answer.headers["content-type"].to_str().unwrap().split(';').next().unwrap();
     let content = said["content"].get(kind);
     let Some(content) = content else { panic!("{method} {path} answered {} with {kind}", answer.status) };
-    if kind.ends_with("json") {
-        let mut whole = content["schema"].clone();
-        whole["components"] = DOCUMENT["components"].clone();
-        let validator = jsonschema::draft202012::new(&whole).expect("the schema is one");
-        let wrong = validator.iter_errors(&answer.body).next().map(|error| format!("{}: {error}", error.instance_path()));
-        assert!(wrong.is_none(), "{method} {path} {}: {wrong:?}\n{}", answer.status, answer.text);
+    let lines: Vec<Value> = match kind {
+        "application/x-ndjson" => answer.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+        kind if kind.ends_with("json") => vec![answer.body.clone()],
+        _ => return,
+    };
+    let mut whole = content["schema"].clone();
+    whole["components"] = DOCUMENT["components"].clone();
+    let validator = jsonschema::draft202012::new(&whole).expect("the schema is one");
+    for value in lines {
+        let wrong = validator.iter_errors(&value).next().map(|error| format!("{}: {error}", error.instance_path()));
+        assert!(wrong.is_none(), "{method} {path} {}: {wrong:?}\n{value}", answer.status);
     }
 }
 

@@ -3,12 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
 mod access_tokens;
+mod audit_events;
 mod described;
 mod guard;
 mod matrix;
 mod people;
+mod readme;
 mod rig;
+mod scale;
 mod sequences;
 mod table;
 mod tenants;
+mod usage;
 mod users;

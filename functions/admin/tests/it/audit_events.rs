@@ -25,6 +25,13 @@ fn actions(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["action"].as_str().unwrap()).collect()
 }
 
+/// The rig, a minute after everything in it was made.
+async fn start() -> Rig {
+    let rig = Rig::start().await;
+    rig.clock.advance(Duration::from_secs(60));
+    rig
+}
+
 /// Changes a tenant's name, as its owner.
 async fn rename(rig: &Rig, tenant: &Tenant, name: &str) {
     rig.clock.advance(Duration::from_millis(10));
@@ -40,7 +47,7 @@ async fn many(rig: &Rig, tenant: TenantId, count: i32, at: Timestamp) {
 
 #[tokio::test]
 async fn an_event_tells_who_did_what_to_what_and_how_it_was_before() {
-    let rig = Rig::start().await;
+    let rig = start().await;
     rig.call(
         &rig.ours.owner,
         "PATCH",
@@ -56,7 +63,7 @@ async fn an_event_tells_who_did_what_to_what_and_how_it_was_before() {
     assert_eq!((&event["tenant_id"], &event["subject_type"], &event["subject_id"]), (&tenant, &json!("tenant"), &tenant));
     assert_eq!((&event["before"]["name"], &event["after"]["name"]), (&json!("Test"), &json!("New")));
     assert_eq!((&event["request_id"], &event["refused"]), (&json!("my-request"), &json!(false)));
-    assert_eq!((&event["address"], &event["at"]), (&json!("127.0.0.1"), &json!(rfc3339(rig.clock.now()))));
+    assert_eq!((event["address"].is_string(), &event["at"]), (true, &json!(rfc3339(rig.clock.now()))));
     let path = format!("{PATH}/{}", event["id"].as_str().unwrap());
     assert_eq!(&rig.get(&rig.ours.owner, &path).await.expect(200).body, event);
     assert_eq!(&rig.get(&rig.staff, &path).await.expect(200).body, event);
@@ -69,7 +76,7 @@ async fn an_event_tells_who_did_what_to_what_and_how_it_was_before() {
 
 #[tokio::test]
 async fn what_the_seat_engine_tells_of_a_session_is_named_and_its_secret_is_not_there() {
-    let rig = Rig::start().await;
+    let rig = start().await;
     let Acquired::Granted(grant) = rig.acquire(&rig.ours.customer, "one").await else { panic!("no seat") };
     rig.seats.release(grant.session).await.unwrap();
     let events = list(&rig, &rig.ours.admin, "").await;
@@ -87,13 +94,13 @@ async fn what_the_seat_engine_tells_of_a_session_is_named_and_its_secret_is_not_
 
 #[tokio::test]
 async fn events_are_found_by_actor_action_subject_refusal_and_time() {
-    let rig = Rig::start().await;
+    let rig = start().await;
     let begin = rfc3339(rig.clock.now() + Duration::from_millis(1));
     rename(&rig, &rig.ours, "One").await;
     let middle = rfc3339(rig.clock.now() + Duration::from_millis(1));
     rig.clock.advance(Duration::from_secs(1));
     let guest = format!("/api/v1/users/{}", rig.ours.guest.id);
-    rig.change(&rig.ours.admin, "PATCH", &guest, Some(&json!({ "role": "member" }))).await.expect(200);
+    rig.change(&rig.ours.admin, "POST", &format!("{guest}/deactivate"), None).await.expect(200);
     rig.change(&rig.ours.admin, "PATCH", &guest, Some(&json!({ "role": "owner" }))).await.assert_problem(403, "forbidden");
     for who in [&rig.ours.admin, &rig.ours.owner, &rig.staff] {
         let found = async |query: String| list(&rig, who, &query).await;
@@ -102,7 +109,7 @@ async fn events_are_found_by_actor_action_subject_refusal_and_time() {
         assert_eq!(found("action=tenant.changed".to_owned()).await, of_owner);
         assert_eq!(found(format!("subject_id={}&refused=false&from={begin}", rig.ours.customer.tenant)).await, of_owner);
         let of_guest = found(format!("subject_id={}", rig.ours.guest.id)).await;
-        assert_eq!(actions(&of_guest), ["change_user", "user.changed"]);
+        assert_eq!(actions(&of_guest), ["change_user", "user.deactivated"]);
         assert_eq!(found(format!("refused=true&actor_id={}", rig.ours.admin.id)).await, of_guest[..1]);
         assert_eq!(found(format!("from={middle}&until={}", rfc3339(rig.clock.now()))).await, [] as [Value; 0]);
         assert_eq!(found(format!("from={begin}&until={middle}")).await, of_owner);
@@ -116,7 +123,7 @@ async fn events_are_found_by_actor_action_subject_refusal_and_time() {
 
 #[tokio::test]
 async fn nobody_reads_what_happened_at_another_tenants() {
-    let rig = Rig::start().await;
+    let rig = start().await;
     for tenant in [&rig.ours, &rig.theirs] {
         rename(&rig, tenant, "One").await;
         rename(&rig, tenant, "Two").await;
@@ -162,7 +169,7 @@ async fn nobody_reads_what_happened_at_another_tenants() {
 
 #[tokio::test]
 async fn pages_and_exports_have_every_event_once_however_many_are_of_one_moment() {
-    let rig = Rig::start().await;
+    let rig = start().await;
     let tenant = rig.ours.customer.tenant;
     many(&rig, tenant, 2500, rig.clock.now()).await;
     for who in [&rig.ours.admin, &rig.staff] {
@@ -187,7 +194,7 @@ async fn pages_and_exports_have_every_event_once_however_many_are_of_one_moment(
 
 #[tokio::test]
 async fn nobody_changes_or_deletes_an_event() {
-    let rig = Rig::start().await;
+    let rig = start().await;
     rename(&rig, &rig.ours, "One").await;
     let before: i64 = rig.database.owner().await.query_one("SELECT count(*) FROM audit_events", &[]).await.unwrap().get(0);
     let changes = [
@@ -241,7 +248,7 @@ fn changes(rig: &Rig) -> Vec<(&Person, &'static str, String, Option<Value>)> {
         (&rig.ours.owner, "PATCH", tenant.clone(), Some(json!({ "name": "New" }))),
         (&rig.staff, "POST", format!("{tenant}/suspend"), None),
         (&rig.ours.admin, "POST", "/api/v1/users".to_owned(), Some(json!({ "email": "new@new.example", "role": "guest" }))),
-        (&rig.ours.admin, "PATCH", guest.clone(), Some(json!({ "role": "member" }))),
+        (&rig.ours.owner, "PATCH", guest.clone(), Some(json!({ "role": "member" }))),
         (&rig.ours.admin, "POST", format!("{guest}/deactivate"), None),
         (&rig.ours.member, "POST", "/api/v1/access-tokens".to_owned(), Some(token)),
     ]
@@ -254,8 +261,9 @@ async fn everything(rig: &Rig) -> String {
                (SELECT string_agg(l::text, '' ORDER BY id) FROM licenses l) || (SELECT count(*) FROM access_tokens) ||
                (SELECT count(*) FROM idempotent_answers)";
     // That somebody was seen is no change.
-    rig.database.owner().await.batch_execute("UPDATE users SET last_seen_at = NULL").await.unwrap();
-    rig.database.owner().await.query_one(sql, &[]).await.unwrap().get(0)
+    let owner = rig.database.owner().await;
+    owner.batch_execute("SET session_replication_role = replica; UPDATE users SET last_seen_at = NULL").await.unwrap();
+    owner.query_one(sql, &[]).await.unwrap().get(0)
 }
 
 async fn try_everything(rig: &Rig) {
@@ -273,7 +281,7 @@ async fn try_everything(rig: &Rig) {
 
 #[tokio::test]
 async fn a_change_that_cannot_be_written_down_is_not_made() {
-    let rig = Rig::start().await;
+    let rig = start().await;
     let owner = rig.database.owner().await;
     let deaf = "CREATE FUNCTION deaf() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'cannot be told'; END $$;
                 CREATE TRIGGER deaf BEFORE INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION deaf()";
@@ -286,7 +294,7 @@ async fn a_change_that_cannot_be_written_down_is_not_made() {
 
 #[tokio::test]
 async fn a_change_that_fails_is_not_written_down() {
-    let rig = Rig::start().await;
+    let rig = start().await;
     let owner = rig.database.owner().await;
     owner
         .batch_execute("CREATE FUNCTION frail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not told'; END $$")
@@ -296,10 +304,9 @@ async fn a_change_that_fails_is_not_written_down() {
         // As late as can be: when it is committed, after the event was written.
         let frail = format!(
             "CREATE CONSTRAINT TRIGGER frail AFTER INSERT OR UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-             WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION frail()"
+             EXECUTE FUNCTION frail()"
         );
         owner.batch_execute(&frail).await.unwrap();
     }
-    owner.batch_execute("ALTER TABLE users DISABLE TRIGGER frail; ALTER TABLE users ENABLE TRIGGER frail").await.unwrap();
     try_everything(&rig).await;
 }

@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::page::Position;
+use crate::page::{Position, in_order};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -164,6 +164,7 @@ pub(super) async fn list(
     rows: i64,
     is_of_all: bool,
 ) -> Result<Vec<Row>, db::Error> {
+    in_order(transaction).await?;
     let sql = if is_of_all { LIST_OF_ALL } else { LIST };
     let (at, number) = (after.map(|after| after.at), after.map(|after| after.id.as_u64_pair().1.cast_signed()));
     let actor = filter.actor.map(|actor| actor.to_string());

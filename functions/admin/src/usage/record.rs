@@ -11,7 +11,10 @@ use tokio_postgres::Row;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{page::Position, read::id};
+use crate::{
+    page::{Position, in_order},
+    read::id,
+};
 
 /// How a license, or a tenant's licenses together, were used in an hour or a day.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -139,6 +142,7 @@ pub(super) async fn list(
     rows: i64,
     is_of_all: bool,
 ) -> Result<Vec<Row>, db::Error> {
+    in_order(transaction).await?;
     let sql = if is_of_all { LIST_OF_ALL } else { LIST };
     let (at, id): (Option<Timestamp>, Option<Uuid>) = (after.map(|after| after.at), after.map(|after| after.id));
     let license = filter.license.map(LicenseId::as_uuid);

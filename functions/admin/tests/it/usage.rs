@@ -110,6 +110,33 @@ async fn a_day_adds_up_its_hours_and_counts_everybody_once() {
 }
 
 #[tokio::test]
+async fn two_who_roll_up_at_once_lose_nothing() {
+    let rig = Rig::start().await;
+    let (mut one, two) = (rig.database.owner().await, rig.database.owner().await);
+    let second = second_license(&two, &rig.ours).await;
+    let first = one.transaction().await.unwrap();
+    let count = "INSERT INTO usage_hourly (tenant_id, license_id, hour, acquired) VALUES ($1, $2, '2026-01-05T10:00:00Z', 1)";
+    let (tenant, license) = (rig.ours.customer.tenant.as_uuid(), rig.ours.customer.license.as_uuid());
+    first.execute(count, &[&tenant, &license]).await.unwrap();
+    // The second cannot see what the first has counted, and so waits for it.
+    let waits = async {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        while first.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::task::yield_now().await;
+        }
+        first.commit().await.unwrap();
+    };
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&tenant, &second];
+    let (counted, ()) = tokio::join!(two.execute(count, &params), waits);
+    counted.unwrap();
+    for interval in ["hour", "day"] {
+        let whole = list(&rig, &rig.ours.owner, &format!("group=tenant&interval={interval}")).await;
+        assert_eq!(whole[0]["acquired"], 2, "{interval}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_sees_how_another_tenant_uses_its_licenses() {
     let rig = Rig::start().await;
     let owner = rig.database.owner().await;

@@ -6,6 +6,7 @@ mod audit;
 mod audit_events;
 mod caller;
 mod creation;
+mod export;
 mod guard;
 mod hardware_blocks;
 mod licenses;

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use platform::{
-    db::{self, Scope},
+    db::{self, Scope, Transaction},
     domain::{Timestamp, from_millis, rfc3339},
     web::{ApiError, Fields, Member},
 };
@@ -111,6 +111,19 @@ impl Page {
         let sealed = parts.sealing.seal(&self.seal, &bytes).map_err(|error| ApiError::Internal(error.into()))?;
         Ok(BASE64URL.encode(sealed))
     }
+}
+
+pub(crate) const IN_ORDER: &str = "-- page::in_order
+SELECT set_config('enable_bitmapscan', 'off', true), set_config('random_page_cost', '1.1', true),
+       set_config('max_parallel_workers_per_gather', '0', true)";
+
+/// Has the rest of a transaction read rows in the order of an index, up to its limit. Left to itself the planner takes a deep page for the
+/// last few rows of a list, and gathers and sorts all that are left.
+///
+/// # Errors
+/// Any [`db::Error`].
+pub(crate) async fn in_order(transaction: &Transaction) -> Result<(), db::Error> {
+    transaction.query(IN_ORDER, &[]).await.map(drop)
 }
 
 /// The position of a row by its columns `created_at` and `id`, which most lists go by.

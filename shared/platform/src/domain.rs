@@ -18,7 +18,7 @@ pub use access::{Permission, Principal, Standing, UserStatus};
 pub use access_token::{AccessToken, InvalidAccessToken};
 pub use document::{LicenseData, LicenseDocument, SignedDocument};
 pub use identity::{Email, Fault, HardwareHash, HardwareId, Holder, IdempotencyKey, Nonce, SeatNumber, fingerprint};
-pub use ids::{BlockId, InvalidId, LicenseId, SessionId, SessionKey, TenantId, TokenId, UserId};
+pub use ids::{BlockId, EventId, InvalidId, LicenseId, SessionId, SessionKey, TenantId, TokenId, UserId};
 pub use license::{
     DEFAULT_SESSION_TTL, EndReason, License, LicenseStatus, Occupancy, Policy, Refusal, SeatUnit, TenantStatus, Tier, Unadmitted,
     UnknownWord,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
 mod access_tokens;
+mod audit_events;
 mod described;
 mod guard;
 mod journal;
@@ -11,8 +12,11 @@ mod license_sequences;
 mod licenses;
 mod matrix;
 mod people;
+mod readme;
 mod rig;
+mod scale;
 mod sequences;
 mod table;
 mod tenants;
+mod usage;
 mod users;

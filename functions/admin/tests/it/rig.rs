@@ -1,6 +1,9 @@
 //! A running administration, with two tenants and everybody in them.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use admin::AdminParts;
 use axum::{
@@ -106,11 +109,13 @@ impl Rig {
         if body.is_some() && !headers.iter().any(|(name, _)| *name == "content-type") {
             request = request.header("content-type", "application/json");
         }
+        let begin = Instant::now();
         let response = self.app.clone().oneshot(request.body(body.map_or_else(Body::empty, Body::from)).unwrap()).await.unwrap();
         let (head, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        let took = begin.elapsed();
         let body = serde_json::from_str(&text).unwrap_or_default();
-        Answer { status: head.status.as_u16(), headers: head.headers, text, body }
+        Answer { status: head.status.as_u16(), headers: head.headers, text, body, took }
     }
 
     pub(crate) async fn get(&self, who: &Person, path: &str) -> Answer {
@@ -191,6 +196,8 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
     pub(crate) body: Value,
+    /// From the request to the end of its answer.
+    pub(crate) took: Duration,
 }
 
 impl Answer {

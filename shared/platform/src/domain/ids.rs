@@ -94,6 +94,10 @@ id! {
     /// A device that may not take a seat for a time, as `blk_…`.
     BlockId, "blk_"
 }
+id! {
+    /// Something that happened, as `evt_…`.
+    EventId, "evt_"
+}
 
 /// The secret half of a session id: 128 random bits.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]

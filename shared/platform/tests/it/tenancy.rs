@@ -4,7 +4,7 @@ use platform::db::connect_as_login;
 use testkit::{TestDatabase, policy};
 use tokio_postgres::Client;
 
-const TENANT_TABLES: [&str; 6] = ["tenants", "users", "licenses", "sessions", "audit_events", "usage_hourly"];
+const TENANT_TABLES: [&str; 7] = ["tenants", "users", "licenses", "sessions", "audit_events", "usage_hourly", "usage_totals"];
 
 async fn as_role(database: &TestDatabase, role: &str) -> Client {
     let client = connect_as_login(database.settings()).await.unwrap();

@@ -169,7 +169,7 @@ CREATE TABLE idempotent_answers (
 ALTER TABLE idempotent_answers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE idempotent_answers FORCE ROW LEVEL SECURITY;
 CREATE POLICY own_tenant ON idempotent_answers USING (tenant_id = current_tenant());
-CREATE POLICY staff ON idempotent_answers TO coditect_admin USING (is_staff());
+CREATE POLICY staff ON idempotent_answers TO coditect_admin USING ((SELECT is_staff()));
 GRANT SELECT, INSERT, DELETE ON idempotent_answers TO coditect_admin;
 
 -- Whether staff ask is asked once for each statement, not once for each row; and the planner, who cannot know the answer, reckons with half
@@ -182,4 +182,3 @@ ALTER POLICY staff ON audit_events USING ((SELECT is_staff()));
 ALTER POLICY staff ON usage_hourly USING ((SELECT is_staff()));
 ALTER POLICY staff ON access_tokens USING ((SELECT is_staff()));
 ALTER POLICY staff ON hardware_blocks USING ((SELECT is_staff()));
-ALTER POLICY staff ON idempotent_answers USING ((SELECT is_staff()));

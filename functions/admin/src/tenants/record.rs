@@ -61,7 +61,12 @@ pub(super) fn tenant(row: &Row) -> Result<Tenant, db::Error> {
 
 const LIST: &str = "-- tenants::list
 SELECT id, name, tier, status, seat_limit, version, created_at, updated_at FROM tenants
-WHERE id IN (SELECT visible_tenants()) AND ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
+WHERE id = current_tenant() AND ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
+ORDER BY created_at DESC, id DESC LIMIT $3";
+
+const LIST_OF_ALL: &str = "-- tenants::list_of_all
+SELECT id, name, tier, status, seat_limit, version, created_at, updated_at FROM tenants
+WHERE ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
 ORDER BY created_at DESC, id DESC LIMIT $3";
 
 const FIND: &str = "-- tenants::find
@@ -86,10 +91,10 @@ const LICENSES: &str = "-- tenants::licenses
 SELECT id FROM licenses WHERE tenant_id = $1";
 
 /// Every statement.
-pub(crate) const STATEMENTS: &[&str] = &[LIST, FIND, LOCK, INSERT, INSERT_OWNER, UPDATE, LICENSES];
+pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_ALL, FIND, LOCK, INSERT, INSERT_OWNER, UPDATE, LICENSES];
 
 pub(super) async fn list(transaction: &Transaction, page: &Page) -> Result<Vec<Row>, db::Error> {
-    transaction.query(LIST, &[&page.at(), &page.id(), &page.rows()]).await
+    transaction.query(page.statement(LIST, LIST_OF_ALL), &[&page.at(), &page.id(), &page.rows()]).await
 }
 
 pub(super) async fn find(transaction: &Transaction, id: TenantId) -> Result<Option<Tenant>, db::Error> {

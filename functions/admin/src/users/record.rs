@@ -52,12 +52,16 @@ pub(super) fn user(row: &Row) -> Result<User, db::Error> {
 }
 
 const LIST: &str = "-- users::list
-SELECT u.* FROM visible_tenants() AS t (id) CROSS JOIN LATERAL (
-    SELECT id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at FROM users
-    WHERE tenant_id = t.id AND ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
-      AND ($4::text IS NULL OR role = $4) AND ($5::text IS NULL OR status = $5) AND ($6::text IS NULL OR lower(email) = lower($6))
-    ORDER BY created_at DESC, id DESC LIMIT $3
-) AS u ORDER BY u.created_at DESC, u.id DESC LIMIT $3";
+SELECT id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at FROM users
+WHERE tenant_id = current_tenant() AND ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
+  AND ($4::text IS NULL OR role = $4) AND ($5::text IS NULL OR status = $5) AND ($6::text IS NULL OR lower(email) = lower($6))
+ORDER BY created_at DESC, id DESC LIMIT $3";
+
+const LIST_OF_ALL: &str = "-- users::list_of_all
+SELECT id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at FROM users
+WHERE ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
+  AND ($4::text IS NULL OR role = $4) AND ($5::text IS NULL OR status = $5) AND ($6::text IS NULL OR lower(email) = lower($6))
+ORDER BY created_at DESC, id DESC LIMIT $3";
 
 const FIND: &str = "-- users::find
 SELECT id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at FROM users WHERE id = $1";
@@ -84,7 +88,7 @@ const REVOKE_TOKENS: &str = "-- users::revoke_tokens
 UPDATE access_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL RETURNING id";
 
 /// Every statement.
-pub(crate) const STATEMENTS: &[&str] = &[LIST, FIND, LOCK, INSERT, UPDATE, OTHER_OWNER, REVOKE_TOKENS];
+pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_ALL, FIND, LOCK, INSERT, UPDATE, OTHER_OWNER, REVOKE_TOKENS];
 
 /// Which users are wanted.
 #[derive(Debug, Default)]
@@ -97,7 +101,7 @@ pub(super) struct Filter {
 pub(super) async fn list(transaction: &Transaction, page: &Page, filter: &Filter) -> Result<Vec<Row>, db::Error> {
     let (role, status) = (filter.role.map(Standing::as_str), filter.status.map(UserStatus::as_str));
     let email = filter.email.as_ref().map(Email::as_str);
-    transaction.query(LIST, &[&page.at(), &page.id(), &page.rows(), &role, &status, &email]).await
+    transaction.query(page.statement(LIST, LIST_OF_ALL), &[&page.at(), &page.id(), &page.rows(), &role, &status, &email]).await
 }
 
 pub(super) async fn find(transaction: &Transaction, id: UserId) -> Result<Option<User>, db::Error> {

@@ -50,8 +50,12 @@ impl Event {
         Self { before: Some(before), after: Some(after), ..self }
     }
 
+    /// It was so, and is gone.
+    pub(crate) fn removed(self, before: Value) -> Self {
+        Self { before: Some(before), ..self }
+    }
+
     /// It concerns this license.
-    #[expect(dead_code, reason = "licenses come next")]
     pub(crate) fn license(self, license: LicenseId) -> Self {
         Self { license: Some(license), ..self }
     }

@@ -5,10 +5,12 @@
 mod access_tokens;
 mod described;
 mod guard;
+mod hardware_blocks;
 mod matrix;
 mod people;
 mod rig;
 mod sequences;
+mod sessions;
 mod table;
 mod tenants;
 mod users;

@@ -1,6 +1,9 @@
 //! A running administration, with two tenants and everybody in them.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use admin::AdminParts;
 use axum::{
@@ -99,11 +102,13 @@ impl Rig {
         if body.is_some() && !headers.iter().any(|(name, _)| *name == "content-type") {
             request = request.header("content-type", "application/json");
         }
+        let begun = Instant::now();
         let response = self.app.clone().oneshot(request.body(body.map_or_else(Body::empty, Body::from)).unwrap()).await.unwrap();
         let (head, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        let took = begun.elapsed();
         let body = serde_json::from_str(&text).unwrap_or_default();
-        let answer = Answer { status: head.status.as_u16(), headers: head.headers, text, body };
+        let answer = Answer { status: head.status.as_u16(), headers: head.headers, text, body, took };
         described::check(method, path.split('?').next().unwrap(), &answer);
         answer
     }
@@ -186,6 +191,8 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
     pub(crate) body: Value,
+    /// How long it took.
+    pub(crate) took: Duration,
 }
 
 impl Answer {

@@ -1,5 +1,8 @@
 //! Sessions: who sees them, what is told of them, and revocations that take hold at once.
 
+mod at_once;
+mod large;
+
 use std::time::Duration;
 
 use platform::{

@@ -199,7 +199,7 @@ async fn guests_see_their_own_and_nobody_sees_or_ends_what_is_another_tenants() 
     seat(&rig, theirs, "theirs-too", &rig.ours.guest.email).await;
     let (own, other, foreign) = (name(&rig, "guests").await, name(&rig, "others").await, name(&rig, "theirs").await);
     let guest = &rig.ours.guest;
-    assert_eq!(names(&rig, guest, "").await, [own.clone()]);
+    assert_eq!(names(&rig, guest, "").await, std::slice::from_ref(&own));
     assert_eq!(names(&rig, guest, &format!("user_email={}", rig.ours.member.email)).await, [""; 0]);
     rig.get(guest, &format!("{PATH}/{own}")).await.expect(200);
     rig.get(guest, &format!("{PATH}/{other}")).await.assert_problem(404, "not_found");

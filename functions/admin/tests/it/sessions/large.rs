@@ -78,6 +78,7 @@ async fn slowest(rig: &Rig, who: &Person, tenant: Option<TenantId>, query: &str)
 
 #[tokio::test]
 #[ignore = "a measurement of minutes"]
+#[expect(clippy::print_stdout, reason = "a measurement tells what it has measured")]
 async fn a_million_sessions_are_listed_page_by_page_within_50_milliseconds_whatever_the_filter() {
     let rig = Rig::start().await;
     let ours = &rig.ours.customer;

@@ -145,8 +145,8 @@ SELECT page.*, (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = pag
 
 const LIST: &str = list!("list", "tenant_id = current_tenant()");
 const LIST_OF_ALL: &str = list!("list_of_all", "true");
-// Row-level security shows it only if it is the tenant's.
-const LIST_OF_LICENSE: &str = list!("list_of_license", "license_id = $7");
+// Of a license that the caller does not see nothing is read: not even to be hidden, row by row.
+const LIST_OF_LICENSE: &str = list!("list_of_license", "license_id = $7 AND EXISTS (SELECT FROM licenses WHERE id = $7)");
 
 // Those of a person or a device are fewer than any run is long: all of them are found by their own indexes, and sorted. A run would be gone
 // through to its end for somebody who left long ago, or who never ended in its way.
@@ -155,7 +155,7 @@ SELECT id, tenant_id, license_id, seat, hardware_id, user_email, started_at, exp
        (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = sessions.license_id)
 FROM sessions
 WHERE ($8::text IS NULL OR user_email = $8) AND ($9::text IS NULL OR user_email = $9) AND ($10::text IS NULL OR hardware_id = $10)
-  AND ($7::uuid IS NULL OR license_id = $7) AND (ended_reason = ANY ($4::text[]) OR (ended_reason IS NULL AND 'live' = ANY ($4)))
+  AND ($7::uuid IS NULL OR (license_id = $7 AND EXISTS (SELECT FROM licenses WHERE id = $7))) AND (ended_reason = ANY ($4::text[]) OR (ended_reason IS NULL AND 'live' = ANY ($4)))
   AND ($1::timestamptz IS NULL OR (started_at, id) < ($1, $2::uuid))
   AND ($5::timestamptz IS NULL OR started_at >= $5) AND ($6::timestamptz IS NULL OR started_at < $6)
 ORDER BY started_at DESC, id DESC LIMIT $3";

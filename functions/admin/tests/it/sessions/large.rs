@@ -17,8 +17,8 @@ const MOST: Duration = Duration::from_millis(50);
 const DAYS: u64 = 90;
 
 /// Half of them of one tenant, on ten licenses, one of which has most; half of a thousand others. Over ninety days: most were released, a tenth
-/// fell silent, one of a thousand was revoked. One machine of the large tenant has ten thousand of them, and so has a person
-/// who left long ago.
+/// fell silent, one of a thousand was revoked. One machine of the large tenant has five thousand of them, and so has a person
+/// who left long ago: what a page costs that is filtered by a person or a device grows with the sessions that these have had.
 const FILL: &str = "
 INSERT INTO tenants (id, name, tier, seat_limit, created_at, updated_at)
 SELECT gen_random_uuid(), 'small', 'trial', 100, now(), now() FROM generate_series(1, 1000);
@@ -30,8 +30,8 @@ CREATE TEMP TABLE small AS SELECT row_number() OVER () - 1 AS n, tenant_id, id F
 CREATE TEMP TABLE large AS SELECT row_number() OVER (ORDER BY id <> '$LICENSE') - 1 AS n, tenant_id, id FROM licenses WHERE tenant_id = '$TENANT';
 INSERT INTO sessions (id, tenant_id, license_id, seat, holder, hardware_id, user_email, started_at, expires_at, ended_at, ended_reason)
 SELECT gen_random_uuid(), l.tenant_id, l.id, s.n, decode(md5(s.n::text), 'hex'),
-       CASE WHEN s.n % 50 = 7 THEN 'ci' ELSE 'h' || s.n % 5003 END,
-       CASE WHEN s.n % 50 = 7 THEN 'ci@test.example' WHEN s.n < 20000 AND s.n % 2 = 0 THEN 'gone@test.example' ELSE 'u' || s.n % 997 || '@test.example' END,
+       CASE WHEN s.n % 100 = 7 THEN 'ci' ELSE 'h' || s.n % 5003 END,
+       CASE WHEN s.n % 100 = 7 THEN 'ci@test.example' WHEN s.n < 10000 AND s.n % 2 = 0 THEN 'gone@test.example' ELSE 'u' || s.n % 997 || '@test.example' END,
        s.at, s.at + interval '6 minutes', CASE WHEN s.reason IS NOT NULL THEN s.at + interval '5 minutes' END, s.reason
 FROM (SELECT n, '$BEGIN'::timestamptz + n * interval '90 days' / 500000 AS at,
              CASE WHEN n > 480000 THEN NULL WHEN n % 1000 = 3 THEN 'revoked' WHEN n % 10 = 4 THEN 'expired' ELSE 'released' END AS reason

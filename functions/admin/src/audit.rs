@@ -50,6 +50,11 @@ impl Event {
         Self { before: Some(before), after: Some(after), ..self }
     }
 
+    /// It was so, and is gone.
+    pub(crate) fn removed(self, before: Value) -> Self {
+        Self { before: Some(before), ..self }
+    }
+
     /// It concerns this license.
     pub(crate) fn license(self, license: LicenseId) -> Self {
         Self { license: Some(license), ..self }

@@ -1,16 +1,245 @@
 //! Sessions: who sits where, and revocations.
 
-use utoipa_axum::router::OpenApiRouter;
+mod record;
 
-use crate::{AdminParts, Operation};
+use std::{collections::HashMap, time::Duration};
 
-/// The rows of the table.
-pub(crate) const OPERATIONS: &[Operation] = &[];
+use axum::{
+    extract::{RawQuery, State},
+    response::{IntoResponse, Json, Response},
+};
+use futures_util::{StreamExt, stream};
+use platform::{
+    domain::{Email, EndReason, HardwareId, LicenseId, Permission, SessionKey, SessionRef, SessionState, Timestamp},
+    web::{ApiError, Fields, MaybeJsonObject},
+};
+use serde::Serialize;
+use tokio::time::timeout;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-/// Every statement.
-pub(crate) const STATEMENTS: &[&str] = &[];
+pub(crate) use record::STATEMENTS;
+
+use crate::{
+    AdminParts, Operation,
+    answer::written,
+    audit::{self, Event},
+    caller::Caller,
+    hardware_blocks::{self, HardwareBlock},
+    named::Named,
+    page::{Items, Page, PageParams, moment},
+};
+use record::{Filter, Found, Session, found, position};
+
+/// The rows of the table. Whoever may not see the tenant sees the sessions of its own address.
+pub(crate) const OPERATIONS: &[Operation] = &[
+    Operation::new("list_sessions", "GET", "/api/v1/sessions", Permission::SeeOwnSessions),
+    Operation::new("get_session", "GET", "/api/v1/sessions/{id}", Permission::SeeOwnSessions),
+    Operation::new("revoke_session", "POST", "/api/v1/sessions/{id}/revoke", Permission::RevokeSessions),
+];
+
+/// Licenses that the seat engine is asked about at the same time.
+const ABREAST: usize = 16;
+/// How long the seat engine may take to say until when the sessions of a page live. Beyond it the record has to do.
+const ASKING: Duration = Duration::from_millis(500);
 
 /// The routes.
 pub(crate) fn routes() -> OpenApiRouter<AdminParts> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(revoke))
+}
+
+/// Which sessions a list shows.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what is read parameter by parameter, so that every fault is named")]
+struct SessionFilter {
+    state: Option<SessionState>,
+    /// How it ended; not with `state=live`.
+    ended_reason: Option<EndReason>,
+    #[param(value_type = Option<String>, example = "lic_5v5r9yb9w14dq8jk6c3y5fb2nc")]
+    license_id: Option<LicenseId>,
+    /// The whole address, to the letter.
+    #[param(value_type = Option<String>)]
+    user_email: Option<Email>,
+    /// The whole id, to the letter.
+    #[param(value_type = Option<String>)]
+    hardware_id: Option<HardwareId>,
+    /// Started then or later.
+    #[param(value_type = Option<String>, format = DateTime)]
+    started_from: Option<Timestamp>,
+    /// Started before.
+    #[param(value_type = Option<String>, format = DateTime)]
+    started_until: Option<Timestamp>,
+}
+
+const NAMES: &[&str] =
+    &["limit", "cursor", "state", "ended_reason", "license_id", "user_email", "hardware_id", "started_from", "started_until"];
+
+impl Filter {
+    fn read(fields: &mut Fields<'_>, caller: &Caller) -> Self {
+        let state = fields.optional("state", str::parse);
+        let reason = fields.optional("ended_reason", str::parse);
+        if state == Some(SessionState::Live) && reason.is_some() {
+            fields.fault::<()>("ended_reason", "must be left out with state=live".to_owned());
+        }
+        Self {
+            state,
+            reason,
+            license: fields.optional("license_id", str::parse),
+            email: fields.optional("user_email", Email::parse),
+            own: own(caller).map(str::to_owned),
+            hardware: fields.optional("hardware_id", HardwareId::parse),
+            from: fields.optional("started_from", moment),
+            until: fields.optional("started_until", moment),
+        }
+    }
+}
+
+/// The address whose sessions a caller sees, where it does not see those of others.
+fn own(caller: &Caller) -> Option<&str> {
+    (!caller.may(Permission::SeeTenant)).then_some(caller.principal.email.as_str())
+}
+
+/// Lists sessions: every one of the tenant, or for those who may not see them, one's own
+#[utoipa::path(
+    get,
+    path = "/api/v1/sessions",
+    operation_id = "list_sessions",
+    tag = "administration",
+    params(PageParams, SessionFilter),
+    security(("bearer" = [])),
+    responses((status = 200, description = "A page of sessions, those that started last first.", body = Items<Session>))
+)]
+async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+    let mut fields = Fields::of_query(query.as_deref(), NAMES);
+    let page = Page::read(&mut fields, &parts, &caller, "sessions");
+    let filter = Filter::read(&mut fields, &caller);
+    fields.finish()?;
+    let transaction = parts.database.begin(caller.scope()).await?;
+    let rows = record::list(&transaction, &page, &filter).await?;
+    transaction.commit().await?;
+    let sessions = rows.iter().map(found).collect::<Result<Vec<_>, _>>()?;
+    let told = expiries(&parts, &sessions).await;
+    let view = |row: &_| found(row).map(|found| with_told(found, &told).session);
+    Ok(Json(page.items(&parts, &rows, view, position)?).into_response())
+}
+
+/// Shows a session
+#[utoipa::path(
+    get,
+    path = "/api/v1/sessions/{id}",
+    operation_id = "get_session",
+    tag = "administration",
+    params(("id" = String, Path, description = "The session, by the name that lists have for it.")),
+    security(("bearer" = [])),
+    responses((status = 200, description = "The session.", body = Session))
+)]
+async fn get(State(parts): State<AdminParts>, caller: Caller, Named(name): Named<SessionRef>) -> Result<Response, ApiError> {
+    let transaction = parts.database.begin(caller.scope()).await?;
+    let found = record::find(&transaction, &name).await?.ok_or(ApiError::NotFound)?;
+    transaction.commit().await?;
+    if own(&caller).is_some_and(|own| found.session.user_email != own) {
+        return Err(ApiError::NotFound);
+    }
+    let told = expiries(&parts, std::slice::from_ref(&found)).await;
+    Ok(Json(with_told(found, &told).session).into_response())
+}
+
+/// What a revocation may say.
+#[derive(ToSchema)]
+struct NewRevocation {
+    /// Until when its device may not take another seat of the license. Without it the device may do so at once.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    block_hardware_until: Option<Timestamp>,
+}
+
+impl NewRevocation {
+    fn parse(body: &[u8], now: Timestamp) -> Result<Self, ApiError> {
+        let mut fields = Fields::parse(body, &["block_hardware_until"])?;
+        let block_hardware_until = fields.optional("block_hardware_until", hardware_blocks::until(now));
+        fields.finish()?;
+        Ok(Self { block_hardware_until })
+    }
+}
+
+/// A session that has ended, and what became of its device.
+#[derive(Serialize, ToSchema)]
+struct Revocation {
+    #[serde(flatten)]
+    session: Session,
+    /// The block of its device, if one was asked for.
+    hardware_block: Option<HardwareBlock>,
+}
+
+/// Revokes a session: its seat is free at once, and its holder's next heartbeat is answered 410
+///
+/// One that has ended stays ended as it was; its device is blocked all the same.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sessions/{id}/revoke",
+    operation_id = "revoke_session",
+    tag = "administration",
+    params(("id" = String, Path, description = "The session, by the name that lists have for it.")),
+    security(("bearer" = [])),
+    request_body = Option<NewRevocation>,
+    responses((status = 200, description = "The session as it is now.", body = Revocation))
+)]
+async fn revoke(
+    State(parts): State<AdminParts>,
+    caller: Caller,
+    Named(name): Named<SessionRef>,
+    MaybeJsonObject(body): MaybeJsonObject,
+) -> Result<Response, ApiError> {
+    let now = parts.clock.now();
+    let wanted = NewRevocation::parse(&body, now)?;
+    let transaction = parts.database.begin(caller.scope()).await?;
+    let before = record::find(&transaction, &name).await?.ok_or(ApiError::NotFound)?;
+    let session = match record::revoke(&transaction, before.key, now).await? {
+        Some(after) => {
+            let event = Event::of("session.revoked", after.session.tenant_id, "session", &name).license(name.license);
+            let event = event.changed(written(&before.session)?, written(&after.session)?);
+            audit::record(&transaction, &caller, now, event).await?;
+            after.session
+        }
+        // As it is by now: it may have ended just before.
+        None => record::find(&transaction, &name).await?.ok_or(ApiError::NotFound)?.session,
+    };
+    let hardware_block = match wanted.block_hardware_until {
+        Some(until) => Some(hardware_blocks::block(&transaction, &caller, now, (&session).into(), until).await?),
+        None => None,
+    };
+    transaction.commit().await?;
+    if session.ended_reason == Some(EndReason::Revoked) {
+        // If this fails it is a 503, and to be asked for again: until then the holder might be renewed.
+        parts.seats.take_out(name.license, before.key).await?;
+    }
+    Ok(Json(Revocation { session, hardware_block }).into_response())
+}
+
+impl<'a> From<&'a Session> for hardware_blocks::Device<'a> {
+    fn from(session: &'a Session) -> Self {
+        Self { tenant: session.tenant_id, license: session.license_id, hardware: &session.hardware_id }
+    }
+}
+
+/// Until when the live ones among these sessions live, by the seat engine: one round trip for each license.
+async fn expiries(parts: &AdminParts, sessions: &[Found]) -> HashMap<SessionKey, Timestamp> {
+    let mut licenses: HashMap<LicenseId, Vec<SessionKey>> = HashMap::new();
+    for found in sessions.iter().filter(|found| found.session.state == SessionState::Live) {
+        licenses.entry(found.session.license_id).or_default().push(found.key);
+    }
+    let ask = async |(license, keys): (LicenseId, Vec<SessionKey>)| match parts.seats.expiries(license, &keys).await {
+        Ok(told) => keys.into_iter().zip(told).filter_map(|(key, until)| Some((key, until?))).collect(),
+        Err(error) => {
+            tracing::warn!(%license, %error, "the seat engine does not say until when sessions live; the record has to do");
+            Vec::new()
+        }
+    };
+    let all = stream::iter(licenses).map(ask).buffer_unordered(ABREAST).concat();
+    timeout(ASKING, all).await.unwrap_or_default().into_iter().collect()
+}
+
+fn with_told(found: Found, told: &HashMap<SessionKey, Timestamp>) -> Found {
+    let until = told.get(&found.key).copied();
+    found.alive_until(until)
 }

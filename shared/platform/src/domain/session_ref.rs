@@ -6,13 +6,23 @@ use aws_lc_rs::digest;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use super::{InvalidId, LicenseId, SessionKey, Timestamp, base32};
+use super::{InvalidId, LicenseId, SessionKey, Timestamp, base32, license::words};
 
 const PREFIX: &str = "ses_";
 /// Bytes of the check.
 const CHECK: usize = 6;
 const BYTES: usize = 16 + 8 + CHECK;
 const SYMBOLS: usize = 48;
+
+words! {
+    /// Whether a session has its seat.
+    SessionState {
+        /// It has not ended.
+        Live = "live",
+        /// It has, for good.
+        Ended = "ended",
+    }
+}
 
 /// A session as the administration names it: the license and the moment that lead to its row, and a check made of its secret key.
 ///

@@ -101,6 +101,15 @@ impl Answer {
         }
     }
 
+    /// Nothing where there is no such record.
+    pub(super) fn maybe_bytes(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        match self.next()? {
+            Value::Nil => Ok(None),
+            Value::BulkString(bytes) => Ok(Some(bytes)),
+            other => Err(Error::Unexpected(format!("{other:?} is no string"))),
+        }
+    }
+
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         self.bytes()?.try_into().map_err(|_| Error::Unexpected(format!("{N} bytes were expected")))
     }
@@ -137,6 +146,11 @@ pub(super) fn seated(record: &[u8]) -> Result<(SeatNumber, HardwareHash), Error>
     let seat = record.get(8..12).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes).and_then(SeatNumber::new);
     let hardware = record.get(28..60).and_then(|bytes| bytes.try_into().ok()).map(HardwareHash::from_bytes);
     seat.zip(hardware).ok_or_else(|| Error::Unexpected("the record of a session in Redis".to_owned()))
+}
+
+/// When a session expires, by its record.
+pub(super) fn expires(record: Option<&[u8]>) -> Option<Timestamp> {
+    record?.first_chunk().map(|bytes| from_millis(i64::from_be_bytes(*bytes)))
 }
 
 /// How many microseconds are missing from a session's allowance, by its record; 0 where an older version has written it.

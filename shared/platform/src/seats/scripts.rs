@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Applicant, Counted, Error,
-    answer::{Answer, Beat, Found, Reply, Taken, Turn, missing, seated},
+    answer::{Answer, Beat, Found, Reply, Taken, Turn, expires, missing, seated},
     limiter::{take_limit, verdict},
     records::LiveSession,
     script::{Script, ScriptLink, lua},
@@ -249,6 +249,17 @@ impl Scripts {
             })
         });
         Ok(Reply::Done((now, found.collect::<Result<_, Error>>()?)))
+    }
+
+    /// When each of these sessions of one license expires, by its own record in Redis, in their order. None: Redis does not have it.
+    pub(super) async fn expiries(&self, license: LicenseId, sessions: &[SessionKey]) -> Result<Vec<Option<Timestamp>>, Error> {
+        let mut call = cmd("HMGET");
+        keys(&mut call, license, &["sessions"]);
+        for session in sessions {
+            call.arg(session.as_bytes());
+        }
+        let mut records = Answer::of(self.link.send(&call).await?)?;
+        sessions.iter().map(|_| Ok(expires(records.maybe_bytes()?.as_deref()))).collect()
     }
 
     /// Redis' time, by the clock that rules expiry.

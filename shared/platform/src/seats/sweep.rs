@@ -106,7 +106,7 @@ impl Sweeper {
         let sessions = rows.iter().map(|row| Ok((LicenseId::from_uuid(row.try_get(0)?), SessionKey::from_uuid(row.try_get(1)?))));
         let sessions: Vec<_> = sessions.collect::<Result<_, tokio_postgres::Error>>()?;
         stream::iter(sessions)
-            .map(|(license, session)| self.engine.take_out(license, session))
+            .map(|(license, session)| self.engine.forget_session(license, session))
             .buffer_unordered(CONCURRENCY)
             .try_collect()
             .await

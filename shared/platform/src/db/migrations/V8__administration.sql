@@ -13,13 +13,21 @@ CREATE INDEX licenses_expiring ON licenses (expires_at) WHERE expires_at IS NOT 
 -- By whom and where a session was: hash indexes, because every grant and release pays for them, and a tree costs thrice as much.
 CREATE INDEX sessions_of_user ON sessions USING hash (user_email);
 CREATE INDEX sessions_on_hardware ON sessions USING hash (hardware_id);
+-- A list is read as four runs, one of those who live and one for each way to end: by index, whatever it is filtered by, and as many entries
+-- are written for each session as if there were one index of all. The live ones of a license are read by its seats.
+DROP INDEX sessions_listed, sessions_of_license_listed;
 CREATE INDEX sessions_live_listed ON sessions (tenant_id, started_at, id) WHERE ended_at IS NULL;
+CREATE INDEX sessions_live_newest ON sessions (started_at, id) WHERE ended_at IS NULL;
+CREATE INDEX sessions_ended_listed ON sessions (tenant_id, ended_reason, started_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX sessions_ended_of_license ON sessions (license_id, ended_reason, started_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX sessions_ended_newest ON sessions (ended_reason, started_at) WHERE ended_at IS NOT NULL;
 -- Who was there in an hour, for usage; and what the sweep looks at again, lest Redis bring it back.
 CREATE INDEX sessions_ended ON sessions (tenant_id, ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX sessions_revoked ON sessions (ended_at) WHERE ended_reason = 'revoked';
 
 ALTER TABLE hardware_blocks ADD COLUMN id uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE;
 CREATE INDEX hardware_blocks_listed ON hardware_blocks (tenant_id, created_at, id);
+CREATE INDEX hardware_blocks_newest ON hardware_blocks (created_at, id);
 CREATE INDEX usage_hourly_listed ON usage_hourly (tenant_id, hour, license_id);
 
 -- Usage as it is read: by hour and day, of each license and of a tenant's licenses together.

@@ -58,6 +58,7 @@ pub fn describe(parts: impl IntoIterator<Item = OpenApi>) -> Value {
         whole.merge(part);
     }
     let mut document = json!(whole);
+    refer(&mut document["components"]["schemas"]);
     let document_paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
     for operation in document_paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
         complete(operation);
@@ -90,6 +91,18 @@ fn headers() -> Value {
         },
         "retry-after": { "description": "Seconds to wait.", "schema": { "type": "integer", "minimum": 0 } },
     })
+}
+
+/// Lets a page name what it is a page of: utoipa writes a generic's parameter out.
+fn refer(schemas: &mut Value) {
+    let Some(schemas) = schemas.as_object_mut() else { return };
+    let pages: Vec<String> = schemas.keys().filter_map(|name| name.strip_prefix("Items_").map(str::to_owned)).collect();
+    for of in pages {
+        if !schemas.contains_key(&of) {
+            continue;
+        }
+        schemas[&format!("Items_{of}")]["properties"]["items"]["items"] = json!({ "$ref": format!("#/components/schemas/{of}") });
+    }
 }
 
 /// Adds the answers that any operation may give, and the headers that every answer has.

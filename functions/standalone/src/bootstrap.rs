@@ -10,7 +10,7 @@ use platform::{
 };
 use serde_json::json;
 
-use crate::root::RootSettings;
+use jobs::RootSettings;
 
 #[derive(Args, Debug)]
 pub(super) struct Settings {

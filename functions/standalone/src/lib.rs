@@ -3,7 +3,6 @@
 mod bootstrap;
 mod keys;
 mod openapi;
-mod root;
 mod serve;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};

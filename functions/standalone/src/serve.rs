@@ -13,7 +13,7 @@ use platform::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{keys::ScheduleSettings, root::RootSettings};
+use jobs::{RootSettings, ScheduleSettings};
 
 /// Seconds between two looks at the keys, and at licenses that have changed since their documents were signed.
 const SIGNING_INTERVAL: u64 = 10;

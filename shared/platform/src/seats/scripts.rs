@@ -28,6 +28,7 @@ pub(super) struct Scripts {
     lock: Script,
     rebuild: Script,
     sweep: Script,
+    look: Script,
 }
 
 impl std::fmt::Debug for Scripts {
@@ -52,6 +53,7 @@ impl Scripts {
             lock: Script::new(lua!("clock", "prelude", "lock")),
             rebuild: Script::new(lua!("clock", "prelude", "rebuild")),
             sweep: Script::new(lua!("clock", "prelude", "sweep")),
+            look: Script::new(lua!("clock", "prelude", "look")),
         }
     }
 
@@ -249,6 +251,30 @@ impl Scripts {
             })
         });
         Ok(Reply::Done((now, found.collect::<Result<_, Error>>()?)))
+    }
+
+    /// Tells the same without changing anything.
+    pub(super) async fn look(&self, license: LicenseId, sessions: &[(SessionKey, Timestamp)]) -> Result<Reply<Vec<Found>>, Error> {
+        let mut call = self.call(&self.look, license);
+        for (session, _) in sessions {
+            call.arg(session.as_bytes());
+        }
+        let mut answer = self.link.run(&self.look, &call).await?;
+        if answer.word()? == "cold" {
+            return Ok(Reply::Cold);
+        }
+        let now = answer.time()?;
+        let found = sessions.iter().map(|(_, due)| {
+            let expires = from_millis(answer.number()?);
+            Ok(if expires > now {
+                Found::Alive(expires)
+            } else if *due <= now {
+                Found::Dead
+            } else {
+                Found::Forgotten
+            })
+        });
+        Ok(Reply::Done(found.collect::<Result<_, Error>>()?))
     }
 
     /// Redis' time, by the clock that rules expiry.

@@ -17,4 +17,4 @@ pub const FUNCTIONS: &[&str] = &[
 ];
 
 /// Those that run as [`crate::db::Role::Jobs`].
-pub const JOBS: &[&str] = &[sweep::DUE, sweep::RENEW, sweep::END];
+pub const JOBS: &[&str] = &[sweep::DUE, sweep::PREVIEW, sweep::RENEW, sweep::END];

@@ -6,6 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{Engine, Error, Reply, TRIES, answer::Found, rebuild::Why};
@@ -47,6 +48,13 @@ WHERE s.ended_at IS NULL AND (s.expires_at, s.id) > ($2, $3) AND s.expires_at < 
   AND s.expires_at < $1::timestamptz + make_interval(secs => l.session_ttl_seconds / 2.0)
 ORDER BY s.expires_at, s.id LIMIT $4
 FOR UPDATE OF s SKIP LOCKED";
+
+// The same rows, left alone.
+pub(super) const PREVIEW: &str = "-- sweep::preview
+SELECT s.id, s.license_id, s.expires_at FROM sessions s JOIN licenses l ON l.id = s.license_id
+WHERE s.ended_at IS NULL AND (s.expires_at, s.id) > ($2, $3) AND s.expires_at < $1::timestamptz + make_interval(secs => (SELECT max(session_ttl_seconds) FROM licenses) / 2.0)
+  AND s.expires_at < $1::timestamptz + make_interval(secs => l.session_ttl_seconds / 2.0)
+ORDER BY s.expires_at, s.id LIMIT $4";
 
 pub(super) const RENEW: &str = "-- sweep::renew
 UPDATE sessions s SET expires_at = alive.until
@@ -91,6 +99,32 @@ impl Sweeper {
         Ok(report)
     }
 
+    /// Tells what a sweep would find now, and changes nothing. Licenses that Redis has forgotten are counted as such, and their
+    /// sessions not at all.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn preview(&self) -> Result<SweepReport, Error> {
+        let mut report = SweepReport::default();
+        let mut from = (Timestamp::UNIX_EPOCH, Uuid::nil());
+        loop {
+            let now = self.engine.scripts.now().await?;
+            let rows = self.database.query(PREVIEW, &[&now, &from.0, &from.1, &BATCH]).await?;
+            let Some(last) = rows.last() else { return Ok(report) };
+            from = (last.try_get(2)?, last.try_get(0)?);
+            for (license, sessions) in by_license(&rows)? {
+                let Reply::Done(found) = self.engine.scripts.look(LicenseId::from_uuid(license), &sessions).await? else {
+                    report.rebuilt += 1;
+                    continue;
+                };
+                let later = |(found, (_, due)): &(&Found, &(SessionKey, Timestamp))| matches!(found, Found::Alive(until) if until > due);
+                report.renewed += found.iter().zip(&sessions).filter(later).map(|_| 1).sum::<u64>();
+                report.expired += found.iter().map(|found| u64::from(matches!(found, Found::Dead))).sum::<u64>();
+                report.rebuilt += u64::from(found.iter().any(|found| matches!(found, Found::Forgotten)));
+            }
+        }
+    }
+
     /// One batch. Answers the last row it has taken, or none if there was none left.
     async fn batch(&self, from: (Timestamp, Uuid), report: &mut SweepReport) -> Result<Option<(Timestamp, Uuid)>, Error> {
         let work = async {
@@ -101,10 +135,7 @@ impl Sweeper {
             let rows = transaction.query(&due, &[&now, &from.0, &from.1, &BATCH]).await?;
             let Some(last) = rows.last() else { return Ok(None) };
             let last = (last.try_get(2)?, last.try_get(0)?);
-            let mut licenses: HashMap<Uuid, Vec<(SessionKey, Timestamp)>> = HashMap::new();
-            for row in &rows {
-                licenses.entry(row.try_get(1)?).or_default().push((SessionKey::from_uuid(row.try_get(0)?), row.try_get(2)?));
-            }
+            let licenses = by_license(&rows)?;
             let verdicts: Vec<Verdict> = stream::iter(licenses)
                 .map(|(license, sessions)| self.ask(LicenseId::from_uuid(license), sessions))
                 .buffer_unordered(CONCURRENCY)
@@ -157,6 +188,14 @@ impl Sweeper {
         }
         Ok(())
     }
+}
+
+fn by_license(rows: &[Row]) -> Result<HashMap<Uuid, Vec<(SessionKey, Timestamp)>>, Error> {
+    let mut licenses: HashMap<Uuid, Vec<(SessionKey, Timestamp)>> = HashMap::new();
+    for row in rows {
+        licenses.entry(row.try_get(1)?).or_default().push((SessionKey::from_uuid(row.try_get(0)?), row.try_get(2)?));
+    }
+    Ok(licenses)
 }
 
 /// Writes what Redis said to the locked rows, and names the licenses that Redis must be reminded of.

@@ -6,8 +6,9 @@ use clap::Args;
 use kms::{KmsRoot, KmsSettings};
 use platform::signing::{LocalRoot, RootError, RootSigner};
 
+/// Where the root key is.
 #[derive(Args, Clone, Debug)]
-pub(super) struct RootSettings {
+pub struct RootSettings {
     /// File with the root key (RSA-4096, PKCS#8 in PEM, mode 600); `standalone make-root` makes one
     #[arg(long, env = "ROOT_KEY_FILE", required_unless_present = "kms_key_version", conflicts_with = "kms_key_version")]
     root_key_file: Option<PathBuf>,
@@ -16,7 +17,11 @@ pub(super) struct RootSettings {
 }
 
 impl RootSettings {
-    pub(super) fn open(&self) -> Result<Arc<dyn RootSigner>, RootError> {
+    /// Opens it; Cloud KMS is not asked yet.
+    ///
+    /// # Errors
+    /// [`RootError`] if the file cannot be read.
+    pub fn open(&self) -> Result<Arc<dyn RootSigner>, RootError> {
         match (&self.root_key_file, &self.kms) {
             (Some(file), _) => Ok(Arc::new(LocalRoot::open(file)?)),
             (None, Some(kms)) => Ok(Arc::new(KmsRoot::new(kms))),

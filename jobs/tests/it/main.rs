@@ -1,0 +1,9 @@
+//! The jobs over real PostgreSQL and Redis.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
+
+mod ledger;
+mod rig;
+mod rotate_keys;
+mod statements;
+mod sweep_sessions;

@@ -1,0 +1,81 @@
+//! What jobs work with, over a database of the test's own and a clock that it moves.
+
+use std::sync::Arc;
+
+use jobs::{
+    job::{Context, Counts, Failure},
+    order,
+    perform::{Outcome, perform, rehearse},
+};
+use platform::{
+    db::Role,
+    domain::{Clock, Email, HardwareId},
+    seats::{Acquired, Applicant, Engine, LimitSettings, RedisLink, Seat},
+    signing::{KeyRotation, Schedule},
+};
+use serde_json::Map;
+use testkit::{Customer, ManualClock, TestDatabase, keys, redis_settings};
+use tokio_postgres::Client;
+
+pub(crate) struct Rig {
+    pub(crate) database: TestDatabase,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) context: Context,
+    pub(crate) owner: Client,
+}
+
+impl Rig {
+    pub(crate) async fn new() -> Self {
+        let database = TestDatabase::new().await;
+        let clock = Arc::new(ManualClock::default());
+        let context = context(&database, &clock);
+        let owner = database.owner().await;
+        Self { database, clock, context, owner }
+    }
+
+    /// Another worker: connections and a cache of its own.
+    pub(crate) fn another(&self) -> Context {
+        context(&self.database, &self.clock)
+    }
+
+    pub(crate) async fn run(&self, job: &str, key: Option<&str>) -> Result<Outcome, Failure> {
+        perform(&self.context, order::job(job).expect("there is such a job"), key, Map::new()).await
+    }
+
+    pub(crate) async fn counts(&self, job: &str) -> Counts {
+        match self.run(job, None).await.expect("the job is done") {
+            Outcome::Done(counts) => counts,
+            Outcome::DoneBefore => panic!("without a key nothing was done before"),
+        }
+    }
+
+    pub(crate) async fn rehearse(&self, job: &str) -> Counts {
+        rehearse(&self.context, order::job(job).expect("there is such a job"), Map::new()).await.expect("the job can tell")
+    }
+
+    pub(crate) async fn seat(&self, customer: &Customer, device: &str) -> Seat {
+        let hardware = HardwareId::parse(device).expect("it is a hardware id");
+        let email = Email::parse("user@test.example").expect("it is an address");
+        let applicant = Applicant::new(hardware, email, None, device.as_bytes());
+        match self.context.engine.acquire(&customer.key, applicant).await.expect("acquire answers").outcome().expect("few are made") {
+            Acquired::Granted(seat) | Acquired::Held(seat) => seat,
+            other => panic!("no seat: {other:?}"),
+        }
+    }
+
+    /// The one number that a statement answers.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        self.owner.query_one(sql, &[]).await.expect("it can be asked").get(0)
+    }
+}
+
+fn context(database: &TestDatabase, clock: &Arc<ManualClock>) -> Context {
+    let time: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
+    let redis = RedisLink::new(&redis_settings()).expect("the URL of Redis can be read");
+    let functions = database.connect(Role::Functions);
+    let engine = Arc::new(Engine::with_moved_time(redis.clone(), functions, Arc::clone(&time), LimitSettings::default()));
+    let jobs = database.connect(Role::Jobs);
+    let sealing = keys::SEALING_KEY.parse().expect("it is a sealing key");
+    let rotation = KeyRotation::new(jobs.clone(), keys::root(), sealing, Schedule::default(), Arc::clone(&time));
+    Context { database: jobs, redis, engine, rotation, root: keys::root(), clock: time }
+}

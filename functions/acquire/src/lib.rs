@@ -106,8 +106,8 @@ struct Answer<'a> {
 async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
     let AcquireParts { signed: SignedSeats { seats, keys }, callers } = parts;
     let caller = callers.authenticate(&headers).await?;
-    if caller.as_ref().is_some_and(|caller| !caller.may(Permission::AcquireWithToken)) {
-        return Err(ApiError::Forbidden);
+    if let Some(caller) = caller.as_ref().filter(|caller| !caller.may(Permission::AcquireWithToken)) {
+        return Ok(Checked(seats.limiter().count_person(caller).await?, ApiError::Forbidden).into_response());
     }
     let idempotency_key = idempotency_key(&headers)?;
     let request = Request::parse(&body)?;

@@ -2,7 +2,9 @@
 
 mod bootstrap;
 mod keys;
+mod local_issuer;
 mod openapi;
+mod people;
 mod serve;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
@@ -30,6 +32,10 @@ enum Command {
     Migrate(DatabaseSettings),
     /// Makes a tenant, its owner and a license, and prints the license key, which is shown only this once
     Bootstrap(bootstrap::Settings),
+    /// Invites somebody to the vendor's staff, who is over all tenants
+    InviteStaff(people::InviteStaff),
+    /// Makes a person of each standing in a tenant, and prints tokens for them that are good where `serve` has `--local-issuer`
+    DemoPeople(people::DemoPeople),
     /// Makes a root key in a new file; it is never made anew where one is
     MakeRoot {
         /// The file
@@ -49,6 +55,8 @@ pub fn run() -> ExitCode {
         Command::Migrate(settings) => web::block_on(migrate(settings)),
         Command::Bootstrap(settings) => web::block_on(bootstrap::run(settings)),
         Command::Openapi => openapi::print(),
+        Command::InviteStaff(settings) => web::block_on(people::invite_staff(settings)),
+        Command::DemoPeople(settings) => web::block_on(people::demo_people(settings)),
         Command::MakeRoot { file } => LocalRoot::make(&file).map_err(Into::into),
         Command::Keys(settings) => web::block_on(keys::run(settings)),
     };

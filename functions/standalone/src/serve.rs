@@ -15,6 +15,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use jobs::{RootSettings, ScheduleSettings};
 
+use crate::local_issuer::LocalIssuerSettings;
+
 /// Seconds between two looks at the keys, and at licenses that have changed since their documents were signed.
 const SIGNING_INTERVAL: u64 = 10;
 
@@ -28,16 +30,27 @@ pub(super) struct Settings {
     root: RootSettings,
     #[command(flatten)]
     schedule: ScheduleSettings,
+    #[command(flatten)]
+    local_issuer: LocalIssuerSettings,
     /// Seconds between two sweeps: at most a twelfth of the shortest session TTL in use
     #[arg(long, env = "SWEEP_INTERVAL", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     sweep_interval: u64,
 }
 
 pub(super) fn run(settings: Settings) -> ExitCode {
-    let Settings { http, function, root, schedule, sweep_interval } = settings;
-    let opened = Database::new(&function.signed.seats.database, Role::Jobs).map_err(|error| error.to_string());
-    let (jobs, root) = match opened.and_then(|jobs| Ok((jobs, root.open().map_err(|error| error.to_string())?))) {
-        Ok(opened) => opened,
+    let Settings { http, mut function, root, schedule, local_issuer, sweep_interval } = settings;
+    let opened = || {
+        let jobs = Database::new(&function.signed.seats.database, Role::Jobs).map_err(|error| error.to_string())?;
+        let root = root.open().map_err(|error| error.to_string())?;
+        Ok::<_, String>((jobs, root, local_issuer.open(http.host)?))
+    };
+    let (jobs, root) = match opened() {
+        Ok((jobs, root, local)) => {
+            if let Some(issuer) = local {
+                function.authentication.oidc_issuers.push(issuer);
+            }
+            (jobs, root)
+        }
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;

@@ -68,8 +68,8 @@ async fn validate(
 ) -> Result<Response, ApiError> {
     let caller = parts.callers.authenticate(&headers).await?;
     let may_see = [Permission::SeeTenant, Permission::AcquireWithToken];
-    if caller.as_ref().is_some_and(|caller| !may_see.iter().any(|permission| caller.may(*permission))) {
-        return Err(ApiError::Forbidden);
+    if let Some(caller) = caller.as_ref().filter(|caller| !may_see.iter().any(|permission| caller.may(*permission))) {
+        return Ok(Checked(parts.seats.limiter().count_person(caller).await?, ApiError::Forbidden).into_response());
     }
     let mut fields = Fields::parse(&body, &["license_key"])?;
     let license_key = fields.required("license_key", LicenseKey::parse);

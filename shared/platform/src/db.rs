@@ -5,6 +5,7 @@
 //! transaction names, and none where it names none.
 
 mod bootstrap;
+mod enrolment;
 mod licenses;
 mod migrate;
 mod people;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 pub(crate) use bootstrap::bootstrap;
 pub use bootstrap::{Issued, NewCustomer};
+pub use enrolment::{DemoPerson, enrol, invite_staff};
 pub(crate) use licenses::license;
 pub use migrate::{MIGRATIONS_HASH, migrate};
 pub use people::PEOPLE;

@@ -10,6 +10,7 @@
 
 mod documents;
 mod jws;
+pub mod key_file;
 mod keyring;
 mod leaf;
 mod local_root;

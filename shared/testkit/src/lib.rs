@@ -2,7 +2,9 @@
 
 mod clock;
 mod database;
+pub mod identity;
 pub mod keys;
+pub mod people;
 mod process;
 mod servers;
 

@@ -49,11 +49,24 @@ async fn scripts_of_listed_origins_may_call_and_no_others() {
     for origin in [CONSOLE, "http://localhost:3000"] {
         let preflight = ask(&platform, Method::OPTIONS, path, &[("origin", origin), ("access-control-request-method", "POST")]).await;
         assert_eq!((preflight.status, preflight.text.as_str()), (204, ""));
+        for (name, wanted) in [
+            ("access-control-allow-methods", &["GET", "POST", "PUT", "PATCH", "DELETE"][..]),
+            (
+                "access-control-allow-headers",
+                &["authorization", "content-type", "idempotency-key", "if-match", "x-request-id", "x-tenant-id"],
+            ),
+        ] {
+            let allowed: Vec<&str> = preflight.headers[name].to_str().unwrap().split(", ").collect();
+            assert!(wanted.iter().all(|wanted| allowed.contains(wanted)), "{name}: {allowed:?}");
+        }
         let answer = ask(&platform, Method::POST, path, &[("origin", origin)]).await;
         answer.assert_problem(400, "invalid_request");
         for answer in [preflight, answer] {
             assert_eq!(answer.headers["access-control-allow-origin"], origin);
             assert_eq!(answer.headers["access-control-allow-credentials"], "true");
+            let exposed = answer.headers["access-control-expose-headers"].to_str().unwrap();
+            let wanted = ["etag", "idempotent-replayed", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id"];
+            assert!(wanted.iter().all(|wanted| exposed.split(", ").any(|name| name == *wanted)), "{exposed}");
             assert_eq!(answer.headers["vary"], "origin");
         }
     }

@@ -22,6 +22,7 @@ impl Platform {
         Self::start_with(seats, &[]).await
     }
 
+    /// The same, with further settings.
     pub(crate) async fn start_with(seats: u32, settings: &[(&str, &str)]) -> Self {
         let database = TestDatabase::new().await;
         let redis = redis_settings();

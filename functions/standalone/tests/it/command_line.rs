@@ -29,6 +29,9 @@ async fn help_lists_every_setting() {
         "SEALING_KEY",
         "ROOT_KEY_FILE",
         "LEAF_SIGNS_FOR",
+        "GOOGLE_IDENTITY_PROJECT",
+        "OIDC_ISSUERS",
+        "LOCAL_ISSUER",
     ] {
         assert!(text.contains(name), "{name}");
     }

@@ -1,15 +1,18 @@
 //! Limits over HTTP. Every test calls from an address of its own, because all of them share one Redis.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
-use platform::domain::{LicenseKey, SessionId, SessionKey};
-use reqwest::{Client, header::HeaderMap};
+use platform::domain::{AccessToken, LicenseKey, SessionId, SessionKey};
+use reqwest::{Client, Method, header::HeaderMap};
 use serde_json::{Value, json};
 use testkit::{Process, TestDatabase, free_port, policy, redis_settings};
 use uuid::Uuid;
 
-use crate::client::{Answer, BINARY, OPERATIONS, Platform};
+use crate::client::{Answer, BINARY, Platform};
 
 const PROCESSES: usize = 2;
 const CONNECTIONS: usize = 64;
@@ -131,12 +134,87 @@ async fn answers_tell_the_limit_what_is_left_of_it_and_when_to_come_back() {
     for operation in ["acquire", "validate"] {
         assert_too_many(&ask(operation, &stranger()).await, "anonymous", 2);
     }
-    // What is malformed shows nothing at all, and is told what is wrong with it.
-    for operation in OPERATIONS {
-        let answer = ask(operation, &json!({})).await;
-        answer.assert_problem(400, "invalid_request");
-        assert!(!answer.headers.contains_key("ratelimit"));
+}
+
+#[tokio::test]
+async fn whoever_shows_no_credential_counts_by_address_and_whoever_only_asks_what_is_allowed_does_not() {
+    let settings = [("LIMIT_ANONYMOUS_PER_HOUR", "6"), ("LIMIT_PRINCIPAL_PER_HOUR", "0")];
+    let platform = Platform::start_with(1, &settings).await;
+    let http = machine();
+    let process = &platform.process;
+    let ask = |method: Method, body: &str| {
+        let request = http.request(method, format!("{}/api/v1/licenses/acquire", process.url));
+        request.header("content-type", "application/json").body(body.to_owned())
+    };
+    let large = format!("\"{}\"", "x".repeat(20_000));
+    let mut left = (0..6).rev();
+    for (method, body, status, code) in [
+        (Method::POST, "{}", 400, "invalid_request"),
+        (Method::POST, "[", 400, "malformed_body"),
+        (Method::POST, &large, 413, "payload_too_large"),
+        (Method::GET, "", 405, "method_not_allowed"),
+    ] {
+        let answer = Answer::of(ask(method, body).send().await.unwrap()).await;
+        answer.assert_problem(status, code);
+        assert_eq!(state(&answer, "anonymous").0, left.next().unwrap(), "{code}");
     }
+    let token = ask(Method::POST, "{}").bearer_auth("made.up.token");
+    let token = Answer::of(token.send().await.unwrap()).await;
+    token.assert_problem(401, "unauthenticated");
+    assert_eq!(state(&token, "anonymous").0, left.next().unwrap());
+    let nowhere = get(&http, process, "/nowhere").await;
+    nowhere.assert_problem(404, "not_found");
+    assert_eq!(state(&nowhere, "anonymous").0, left.next().unwrap());
+
+    assert_too_many(&get(&http, process, "/nowhere").await, "anonymous", 6);
+    assert_too_many(&Answer::of(ask(Method::DELETE, "").send().await.unwrap()).await, "anonymous", 6);
+    let options = Answer::of(ask(Method::OPTIONS, "").send().await.unwrap()).await;
+    assert!(options.status == 204 && !options.headers.contains_key("ratelimit"));
+    // Those who are known are never counted here, whatever they are told.
+    for (device, status) in [("one", 201), ("one", 200), ("two", 402)] {
+        let answer = post(&http, process, "acquire", &platform.applicant(device)).await;
+        assert!(answer.status == status && !answer.headers.contains_key("ratelimit"), "{}", answer.text);
+    }
+}
+
+/// A guest, and so many tokens of that one person.
+async fn guest_tokens(platform: &Platform, count: usize) -> Vec<AccessToken> {
+    let owner = platform.database.owner().await;
+    let tokens: Vec<AccessToken> = (0..count).map(|_| AccessToken::generate()).collect();
+    let insert = "WITH tenant AS (SELECT id FROM tenants LIMIT 1), guest AS (
+        INSERT INTO users (id, tenant_id, email, role, status, created_at, updated_at)
+        SELECT gen_random_uuid(), id, 'guest@test.example', 'guest', 'active', now(), now() FROM tenant RETURNING id, tenant_id)
+        INSERT INTO access_tokens (id, tenant_id, user_id, name, scopes, token_hash, last_four, created_at, expires_at)
+        SELECT gen_random_uuid(), tenant_id, id, 'test', '{see_own_sessions}', hash, 'four', now(), now() + interval '1 day'
+        FROM guest, unnest($1::bytea[]) hash";
+    let hashes: Vec<Vec<u8>> = tokens.iter().map(|token| token.hash().to_vec()).collect();
+    owner.execute(insert, &[&hashes]).await.unwrap();
+    tokens
+}
+
+#[tokio::test]
+async fn a_person_is_counted_as_one_whichever_token_it_comes_with() {
+    let settings = [("LIMIT_PRINCIPAL_PER_HOUR", "4"), ("LIMIT_ANONYMOUS_PER_HOUR", "1")];
+    let platform = Platform::start_with(1, &settings).await;
+    let tokens = guest_tokens(&platform, 2).await;
+    let http = machine();
+    let ask = async |operation: &str, token: &AccessToken| {
+        let request = http.post(format!("{}/api/v1/licenses/{operation}", platform.process.url)).bearer_auth(token.reveal());
+        Answer::of(request.json(&platform.applicant("one")).send().await.unwrap()).await
+    };
+    for (left, (operation, token)) in [("acquire", 0), ("validate", 1), ("acquire", 1), ("validate", 0)].into_iter().rev().enumerate().rev()
+    {
+        let refused = ask(operation, &tokens[token]).await;
+        refused.assert_problem(403, "forbidden");
+        assert_eq!(state(&refused, "principal").0, u64::try_from(left).unwrap());
+    }
+    for token in &tokens {
+        assert_too_many(&ask("acquire", token).await, "principal", 4);
+        assert_too_many(&ask("validate", token).await, "principal", 4);
+    }
+    // The address has nothing to do with it, but for what is no good token.
+    ask("acquire", &AccessToken::generate()).await.assert_problem(401, "unauthenticated");
+    assert_too_many(&ask("validate", &AccessToken::generate()).await, "anonymous", 1);
 }
 
 #[tokio::test]
@@ -196,7 +274,7 @@ async fn a_spoofed_forwarded_for_gains_nothing() {
 #[tokio::test]
 async fn if_the_store_is_down_everybody_is_let_through_who_needs_nothing_else_of_it() {
     let database = TestDatabase::new().await;
-    database.customer(policy(1)).await;
+    let customer = database.customer(policy(1)).await;
     let nowhere = format!("redis://127.0.0.1:{}", free_port());
     let process = Process::start_with(BINARY, &["serve"], database.url(), &nowhere, &[("LIMIT_ANONYMOUS_PER_HOUR", "1")]).await;
     let http = machine();
@@ -205,8 +283,18 @@ async fn if_the_store_is_down_everybody_is_let_through_who_needs_nothing_else_of
         assert!(keys.status == 200 && !keys.headers.contains_key("ratelimit"));
         post(&http, &process, "acquire", &stranger()).await.assert_problem(404, "license_not_found");
     }
+    post(&http, &process, "acquire", &json!({})).await.assert_problem(400, "invalid_request");
+    // Seats are counted there too: without it there are none to be had, and whoever asks is told so at once.
+    let known = json!({ "license_key": customer.key.reveal(), "hardware_id": "h", "user_email": "u@x.example" });
+    for operation in ["acquire", "validate"] {
+        let begun = Instant::now();
+        let down = post(&http, &process, operation, &known).await;
+        down.assert_problem(503, "service_unavailable");
+        assert!(begun.elapsed() < Duration::from_secs(2) && !down.headers.contains_key("ratelimit"));
+        assert_eq!(header(&down.headers, "retry-after"), "1");
+    }
     let page = reqwest::get(&process.metrics_url).await.unwrap().text().await.unwrap();
-    assert!(page.contains("coditect_limits_let_through_total 6"), "{page}");
+    assert!(page.contains("coditect_limits_let_through_total 7"), "{page}");
 }
 
 #[tokio::test]

@@ -165,3 +165,33 @@ pub(super) fn verdict(limit: Limit, may_pass: bool, answer: &mut Answer) -> Resu
         if may_pass { Verdict::Within(allowance) } else { Verdict::Beyond(allowance) }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        limits: LimitSettings,
+    }
+
+    #[test]
+    fn unless_it_is_set_a_stranger_has_100_requests_an_hour_and_whoever_is_known_1000() {
+        let limits = Line::try_parse_from(["function"]).unwrap().limits;
+        assert_eq!(limits.of(LimitKind::Anonymous), Limit::new(LimitKind::Anonymous, 100));
+        assert_eq!(limits.of(LimitKind::Principal), Limit::new(LimitKind::Principal, 1000));
+    }
+
+    #[test]
+    fn a_limit_is_any_number_whose_requests_are_a_microsecond_apart() {
+        let parse = |per_hour: &str| Line::try_parse_from(["function", "--limit-principal-per-hour", per_hour]);
+        assert_eq!(parse("3600000000").unwrap().limits.of(LimitKind::Principal).interval(), 1);
+        assert_eq!(parse("0").unwrap().limits.of(LimitKind::Principal).interval(), 0);
+        for odd in ["3600000001", "-1", "1.5", "many", ""] {
+            assert!(parse(odd).is_err(), "{odd}");
+        }
+    }
+}

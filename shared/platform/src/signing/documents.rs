@@ -17,7 +17,7 @@ const BATCH: i64 = 100;
 // Changed since it was signed, or signed by a root that is no longer ours.
 pub(super) const CHANGED: &str = "-- signing::changed
 SELECT l.id, l.tenant_id, l.version, l.key_last_four, l.tier, l.status, t.status AS tenant_status, l.seats_total, l.overage,
-       l.session_ttl_seconds, l.seat_unit, l.starts_at, l.expires_at, l.features, l.signed_document
+       l.session_ttl_seconds, l.seat_unit, l.starts_at, l.expires_at, l.features, l.signed_document, l.requires_token
 FROM licenses l JOIN tenants t ON t.id = l.tenant_id
 WHERE l.signed_version IS DISTINCT FROM l.version OR l.signed_by < $1 OR l.signed_by > $1
 LIMIT $2";

@@ -1,11 +1,6 @@
 //! The root in a file: for laptops and for customers on their own premises.
 
-use std::{
-    fmt,
-    io::Write,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::Path,
-};
+use std::{fmt, path::Path};
 
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
@@ -14,9 +9,11 @@ use aws_lc_rs::{
     signature::{KeyPair as _, RSA_PKCS1_SHA256},
 };
 use futures_util::future::{BoxFuture, FutureExt, ready};
-use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 
-use super::{RootAlgorithm, RootError, RootPublicKey, RootSigner, pem};
+use super::{
+    RootAlgorithm, RootError, RootPublicKey, RootSigner,
+    key_file::{self, KeyFileError},
+};
 
 /// An RSA-4096 key in a PKCS#8 PEM file (RFC 5958), signing as RS256.
 pub struct LocalRoot {
@@ -30,14 +27,10 @@ impl LocalRoot {
     /// # Errors
     /// [`RootError::Refused`] if the file cannot be read, may be read by others, or holds no RSA key of 4096 bits.
     pub fn open(file: &Path) -> Result<Self, RootError> {
-        let refused = |why: String| RootError::Refused(format!("{}: {why}", file.display()));
-        let mode = std::fs::metadata(file).map_err(|error| refused(error.to_string()))?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(refused(format!("its mode is {:o}: others may use the key; make it 600", mode & 0o777)));
-        }
-        let der = PrivatePkcs8KeyDer::from_pem_file(file).map_err(|_| refused("it holds no PKCS#8 private key in PEM".to_owned()))?;
-        let key = KeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| refused("it holds no RSA key".to_owned()))?;
-        let spki: PublicKeyX509Der<'_> = key.public_key().as_der().map_err(|_| refused("its key has no public half".to_owned()))?;
+        let refused = |why| KeyFileError::of(file, why);
+        let der = key_file::read(file)?;
+        let key = KeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| refused("it holds no RSA key"))?;
+        let spki: PublicKeyX509Der<'_> = key.public_key().as_der().map_err(|_| refused("its key has no public half"))?;
         let public = RootPublicKey::from_spki(spki.as_ref(), RootAlgorithm::Rs256)?;
         Ok(Self { key, public })
     }
@@ -47,21 +40,9 @@ impl LocalRoot {
     /// # Errors
     /// [`RootError::Refused`] if the file is there already, which is left as it is, or cannot be written.
     pub fn make(file: &Path) -> Result<(), RootError> {
-        let refused = |why: String| RootError::Refused(format!("{}: {why}", file.display()));
-        let mut options = std::fs::OpenOptions::new();
-        let mut target = options.write(true).create_new(true).mode(0o600).open(file).map_err(|error| refused(error.to_string()))?;
-        let written = KeyPair::generate(KeySize::Rsa4096)
-            .and_then(|key| AsDer::<Pkcs8V1Der<'_>>::as_der(&key))
-            .map_err(|_| refused("a key cannot be made".to_owned()))
-            .and_then(|der| {
-                target.write_all(pem::encode("PRIVATE KEY", der.as_ref()).as_bytes()).map_err(|error| refused(error.to_string()))
-            })
-            .and_then(|()| target.sync_all().map_err(|error| refused(error.to_string())));
-        if written.is_err() {
-            // Half a key must not be found next time.
-            let _ = std::fs::remove_file(file);
-        }
-        written
+        let made = KeyPair::generate(KeySize::Rsa4096).and_then(|key| AsDer::<Pkcs8V1Der<'_>>::as_der(&key));
+        let der = made.map_err(|_| KeyFileError::of(file, "a key cannot be made"))?;
+        Ok(key_file::make(file, der.as_ref())?)
     }
 }
 
@@ -89,6 +70,8 @@ impl RootSigner for LocalRoot {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[tokio::test]

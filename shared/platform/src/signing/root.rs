@@ -7,6 +7,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL}
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
+use super::key_file::KeyFileError;
+
 /// How the root signs; fixed by the key (RFC 7518, section 3.1).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum RootAlgorithm {
@@ -42,6 +44,12 @@ pub enum RootError {
     /// The signer refuses, or what it answered must not be trusted: asking again will not help.
     #[error("the root key's signer is not usable: {0}")]
     Refused(String),
+}
+
+impl From<KeyFileError> for RootError {
+    fn from(error: KeyFileError) -> Self {
+        Self::Refused(error.to_string())
+    }
 }
 
 /// The public half of the root.

@@ -1,5 +1,5 @@
 //! The edge: what happens to every request, in one place. Its id, its deadline, its problem document, its metrics, what browsers
-//! are told, and the counting of credentials that fail.
+//! are told, and the counting of those who show no credential.
 
 use std::{
     any::Any,
@@ -75,15 +75,20 @@ async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Re
     let origin = edge.origins.find(request.headers()).cloned();
     let is_preflight = origin.is_some() && browsers::is_preflight(request.method(), request.headers());
     let client = ClientAddress::found(request.extensions());
-    let work =
-        async { if is_preflight { browsers::preflight() } else { edge.limiter.count_failure(client, next.run(request).await).await } };
+    let work = async {
+        if is_preflight {
+            return browsers::preflight();
+        }
+        let response = name_wrong_method(next.run(request).await, is_options);
+        edge.limiter.count_anonymous(client, response).await
+    };
     let work = tokio::time::timeout(edge.timeout, AssertUnwindSafe(work).catch_unwind());
     let response = match work.await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => ApiError::Internal(panic_message(&*panic).into()).into_response(),
         Err(_) => ApiError::Timeout.into_response(),
     };
-    let mut response = finish(response, &id, is_options);
+    let mut response = finish(response, &id);
     edge.metrics.observe(route.as_ref().map_or("unmatched", MatchedPath::as_str), method, response.status().as_u16(), begun.elapsed());
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
@@ -93,21 +98,23 @@ async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Re
     response
 }
 
-/// Turns what the routes answered into what leaves: errors into problem documents, and axum's bare 405 into a problem or,
-/// for OPTIONS, into an empty answer. To both axum adds `Allow` afterwards, with the methods that the route has.
-fn finish(mut response: Response, id: &HeaderValue, is_options: bool) -> Response {
-    let text = id.to_str().unwrap_or_default();
-    if let Some(Raised(error)) = response.extensions_mut().remove::<Raised>() {
-        let mut rendered = error.render(text);
-        // What else was to be told with it.
-        let headers = mem::take(response.headers_mut());
-        rendered.headers_mut().extend(headers.into_iter().filter(|(name, _)| name.as_ref() != Some(&CONTENT_LENGTH)));
-        return rendered;
-    }
+/// Turns axum's bare 405 into an error of ours or, for OPTIONS, into an empty answer. To both axum adds `Allow` afterwards, with
+/// the methods that the route has.
+fn name_wrong_method(response: Response, is_options: bool) -> Response {
     if response.status() != StatusCode::METHOD_NOT_ALLOWED {
         return response;
     }
-    if is_options { StatusCode::NO_CONTENT.into_response() } else { ApiError::MethodNotAllowed.render(text) }
+    if is_options { StatusCode::NO_CONTENT.into_response() } else { ApiError::MethodNotAllowed.into_response() }
+}
+
+/// Turns what was answered into what leaves: errors into problem documents.
+fn finish(mut response: Response, id: &HeaderValue) -> Response {
+    let Some(Raised(error)) = response.extensions_mut().remove::<Raised>() else { return response };
+    let mut rendered = error.render(id.to_str().unwrap_or_default());
+    // What else was to be told with it.
+    let headers = mem::take(response.headers_mut());
+    rendered.headers_mut().extend(headers.into_iter().filter(|(name, _)| name.as_ref() != Some(&CONTENT_LENGTH)));
+    rendered
 }
 
 /// Our ids are unique, and no secret: one random number for the process, and a count.
@@ -183,8 +190,9 @@ mod tests {
             .route("/slow", get(async || std::future::pending::<()>().await))
             .route("/broken", get(panics));
         let metrics = Arc::new(Metrics::new(prometheus_client::registry::Registry::default()));
+        let limits = LimitSettings { limit_anonymous_per_hour: 0, limit_principal_per_hour: 0 };
         let redis = RedisSettings { redis_url: Secret::from("redis://127.0.0.1:1".to_owned()) };
-        let limiter = Arc::new(Limiter::new(RedisLink::new(&redis).unwrap(), LimitSettings::default()));
+        let limiter = Arc::new(Limiter::new(RedisLink::new(&redis).unwrap(), limits));
         let app = shell(routes, &settings(), metrics, limiter, async || vec!["redis"]);
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {

@@ -15,7 +15,7 @@ use axum::{
 
 use super::{ApiError, ClientAddress, problem::Raised};
 use crate::{
-    domain::{Allowance, Limit, LimitKind, Verdict},
+    domain::{Allowance, Limit, LimitKind, Principal, Verdict},
     seats::{Counted, Limiter},
 };
 
@@ -86,11 +86,19 @@ fn policy(limit: Limit) -> HeaderValue {
 }
 
 impl Limiter {
-    /// Counts an answer that says of a credential that it is none by the address of its caller, and once that is beyond its limit
-    /// says nothing of it any more. One that was counted by somebody else is not counted again.
-    pub(super) async fn count_failure(&self, client: ClientAddress, response: Response) -> Response {
-        let is_failure = response.extensions().get::<Raised>().is_some_and(|Raised(error)| error.is_failed_credential());
-        if !is_failure || response.headers().contains_key(RATELIMIT) {
+    /// Counts a request of a person who has come with a good token, whichever of its tokens that is.
+    ///
+    /// # Errors
+    /// [`ApiError::TooManyRequests`] for one request too many.
+    pub async fn count_person(&self, person: &Principal) -> Result<Verdict, ApiError> {
+        self.check(LimitKind::Principal, person.id.as_uuid().as_bytes()).await.passed()
+    }
+
+    /// Counts by the address of its caller an answer to somebody who has shown no good credential, and once that is beyond its limit
+    /// says nothing of it any more. One that was counted before is not counted again.
+    pub(super) async fn count_anonymous(&self, client: ClientAddress, response: Response) -> Response {
+        let lacks_credential = response.extensions().get::<Raised>().is_some_and(|Raised(error)| error.lacks_credential());
+        if !lacks_credential || response.headers().contains_key(RATELIMIT) {
             return response;
         }
         match self.check(LimitKind::Anonymous, &client.network()).await.passed() {

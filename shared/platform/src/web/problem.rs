@@ -106,9 +106,11 @@ impl ApiError {
         Self::Refused { refusal, stop_by: None }
     }
 
-    /// Whether what the caller has shown to be let in has proved worthless.
-    pub(super) const fn is_failed_credential(&self) -> bool {
-        matches!(self, Self::Unauthenticated | Self::LicenseNotFound | Self::SessionNotFound)
+    /// Whether the request has shown no good credential: none, none that can be read, or a worthless one.
+    pub(super) const fn lacks_credential(&self) -> bool {
+        let is_worthless = matches!(self, Self::Unauthenticated | Self::LicenseNotFound | Self::SessionNotFound);
+        let is_unread = matches!(self, Self::Invalid(_) | Self::MalformedBody(_) | Self::PayloadTooLarge | Self::UnsupportedMediaType);
+        is_worthless || is_unread || matches!(self, Self::NotFound | Self::MethodNotAllowed)
     }
 
     /// The table of the contract.

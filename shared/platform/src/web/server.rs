@@ -26,8 +26,8 @@ use crate::seats::Limiter;
 
 /// How long a client may take over the head of a request, the time before it on an idle connection included.
 const HEAD: Duration = Duration::from_secs(60);
-/// How much of a request's head is read.
-const HEAD_BYTES: usize = 32 * 1024;
+/// How much of a request's head is read: a token of a megabyte gets the same answer as any other that is not good.
+const HEAD_BYTES: usize = 1_200 * 1024;
 /// How long what is in flight may take once the end has begun: whoever sent SIGTERM waits for ten seconds.
 const LAST: Duration = Duration::from_secs(8);
 

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
+mod callers;
 mod database;
 mod engine;
+mod issuers;
 mod limits;
 mod model;
 mod plans;

@@ -29,16 +29,20 @@ async fn a_key_that_no_longer_signs_is_destroyed() {
     let database = TestDatabase::new().await;
     let owner = database.owner().await;
     let rotation = keys::rotation(database.connect(Role::Jobs));
+    // A second ago, since PostgreSQL's clock is finer than ours.
     owner
         .execute(
-            "UPDATE signing_keys SET created_at = now() - interval '2 h', signs_from = now() - interval '1 h', signs_until = now()",
+            "UPDATE signing_keys SET created_at = now() - interval '2 h', signs_from = now() - interval '1 h', signs_until = now() - interval '1 s'",
             &[],
         )
         .await
         .unwrap();
     let made = rotation.rotate().await.unwrap().made.unwrap();
     owner
-        .execute("UPDATE signing_keys SET created_at = now() - interval '2 h', signs_from = now() WHERE kid = $1", &[&made])
+        .execute(
+            "UPDATE signing_keys SET created_at = now() - interval '2 h', signs_from = now() - interval '1 s' WHERE kid = $1",
+            &[&made],
+        )
         .await
         .unwrap();
     let rotated = rotation.rotate().await.unwrap();
@@ -46,6 +50,6 @@ async fn a_key_that_no_longer_signs_is_destroyed() {
     let retired = rotated.retired.unwrap();
     let row = owner.query_one("SELECT state, sealed_private IS NULL FROM signing_keys WHERE kid = $1", &[&retired]).await.unwrap();
     assert_eq!((row.get::<_, String>(0).as_str(), row.get::<_, bool>(1)), ("retired", true));
-    owner.execute("UPDATE signing_keys SET expires_at = now() WHERE kid = $1", &[&retired]).await.unwrap();
+    owner.execute("UPDATE signing_keys SET expires_at = now() - interval '1 s' WHERE kid = $1", &[&retired]).await.unwrap();
     assert_eq!(rotation.rotate().await.unwrap().purged, [retired]);
 }

@@ -22,6 +22,10 @@ REVOKE ALL ON FUNCTION license_by_key(bytea), license_by_id(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION license_by_key(bytea), license_by_id(uuid) TO coditect_functions, coditect_jobs, coditect_admin;
 RESET ROLE;
 
--- Staff are made by whoever has the database's login, acting as the administration (`standalone staff`).
-GRANT SELECT, INSERT ON staff TO coditect_admin;
-CREATE POLICY staff ON staff TO coditect_admin USING (is_staff());
+-- Staff are made by whoever has the database's login, and by no role that serves.
+DO $$
+BEGIN
+    EXECUTE format('CREATE POLICY login ON staff TO %I USING (true)', current_user);
+    EXECUTE format('CREATE POLICY login ON audit_events FOR INSERT TO %I WITH CHECK (tenant_id IS NULL)', current_user);
+END
+$$;

@@ -158,3 +158,73 @@ impl<'a> Token<'a> {
 fn object<'de, T: Deserialize<'de>>(text: &'de [u8], wrong: Rejected) -> Result<T, Rejected> {
     if text.first() == Some(&b'{') { serde_json::from_slice(text).map_err(|_| wrong) } else { Err(wrong) }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{domain::from_millis, web::Algorithm};
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn issuer(tenant: Option<&str>) -> Issuer {
+        let keys = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        let issuer = Issuer::with_keys("https://id.example", "us", Algorithm::EdDsa, keys).unwrap();
+        Issuer { tenant: tenant.map(str::to_owned), ..issuer }
+    }
+
+    /// What becomes of a token whose claims are these, apart from its signature.
+    fn outcome(issuer: &Issuer, changes: &Value) -> Result<Identity, Rejected> {
+        let mut claims = json!({ "iss": "https://id.example", "aud": "us", "sub": "ada", "iat": NOW, "exp": NOW + 3600 });
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let part = |part: &Value| BASE64URL.encode(part.to_string());
+        let text = format!("{}.{}.", part(&json!({ "alg": "EdDSA", "kid": "k" })), part(&claims));
+        Token::parse(&text)?.identity(issuer, from_millis(NOW * 1000))
+    }
+
+    #[test]
+    fn the_tenant_of_google_identity_platform_must_be_the_one_that_is_set_or_none() {
+        let claims = |tenant: Option<&str>| json!({ "firebase": { "tenant": tenant, "sign_in_provider": "password" } });
+        for (set, named, is_taken) in [
+            (Some("ours"), Some("ours"), true),
+            (Some("ours"), Some("Ours"), false),
+            (Some("ours"), Some("theirs"), false),
+            (Some("ours"), Some(""), false),
+            (Some("ours"), None, false),
+            (None, None, true),
+            (None, Some("theirs"), false),
+        ] {
+            let outcome = outcome(&issuer(set), &claims(named));
+            assert_eq!(outcome.is_ok(), is_taken, "{set:?} {named:?}");
+            assert!(is_taken || outcome.is_err_and(|why| why == Rejected::Tenant));
+        }
+        assert!(outcome(&issuer(None), &json!({})).is_ok());
+        assert_eq!(outcome(&issuer(Some("ours")), &json!({})).unwrap_err(), Rejected::Tenant);
+    }
+
+    #[test]
+    fn clocks_may_differ_by_a_minute_and_times_need_not_be_whole() {
+        let us = issuer(None);
+        for taken in [
+            json!({ "exp": NOW - 59 }),
+            json!({ "exp": 1_799_999_940.5 }),
+            json!({ "iat": NOW + 60, "nbf": NOW + 60, "auth_time": NOW + 60 }),
+            json!({ "nbf": null, "auth_time": null }),
+            json!({ "aud": ["them", "us"] }),
+        ] {
+            assert!(outcome(&us, &taken).is_ok(), "{taken}");
+        }
+        for (refused, why) in [
+            (json!({ "exp": NOW - 60 }), Rejected::Expired),
+            (json!({ "iat": NOW + 61 }), Rejected::Future),
+            (json!({ "nbf": NOW + 61 }), Rejected::Future),
+            (json!({ "auth_time": NOW + 61 }), Rejected::Future),
+            (json!({ "exp": "9999999999" }), Rejected::Claims),
+            (json!({ "aud": [] }), Rejected::Audience),
+            (json!({ "sub": "" }), Rejected::Subject),
+        ] {
+            assert_eq!(outcome(&us, &refused).unwrap_err(), why, "{refused}");
+        }
+    }
+}

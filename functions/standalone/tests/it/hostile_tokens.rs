@@ -1,0 +1,255 @@
+//! Tokens that somebody made up: 401 each time, and nothing in an answer tells one from another.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use platform::domain::{AccessToken, Clock, Standing, SystemClock};
+use serde_json::{Value, json};
+use testkit::{
+    identity::{AUDIENCE, IdentityProvider, IssuerKey, hs256, unsigned, with},
+    people,
+};
+
+use crate::client::{Answer, Platform};
+
+const EMAIL: &str = "ada@x.example";
+
+/// A platform that takes the tokens of two issuers whose keys share an id, and knows one person at the first.
+struct Gate {
+    platform: Platform,
+    provider: IdentityProvider,
+    other: IdentityProvider,
+}
+
+/// What an answer shows.
+type Shown = (u16, Vec<(String, String)>, String);
+
+impl Gate {
+    async fn open() -> Self {
+        let (provider, other) = (IdentityProvider::start("first").await, IdentityProvider::start("first").await);
+        let setting = IdentityProvider::setting(&[&provider, &other]);
+        let platform = Platform::start_with(5, &[("OIDC_ISSUERS", &setting)]).await;
+        people::invite(&platform.database.owner().await, platform.customer.tenant, Standing::Member, EMAIL).await;
+        Self { platform, provider, other }
+    }
+
+    fn header(&self) -> Value {
+        self.provider.key.header()
+    }
+
+    fn claims(&self) -> Value {
+        self.provider.claims("ada", EMAIL, SystemClock.now())
+    }
+
+    /// A good token but for these changes, signed by the issuer's own key.
+    fn signed(&self, header: &Value, claims: &Value) -> String {
+        self.provider.key.sign(&with(&self.header(), header), &with(&self.claims(), claims))
+    }
+
+    async fn send(&self, operation: &str, credentials: &[String]) -> Answer {
+        let mut request = self.platform.request(operation).header("x-request-id", "the-same").json(&self.platform.applicant("device"));
+        for credential in credentials {
+            request = request.header("authorization", credential);
+        }
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    async fn is_refused(&self, credentials: &[String]) -> [Shown; 2] {
+        let mut shown = Vec::new();
+        for operation in ["acquire", "validate"] {
+            let answer = self.send(operation, credentials).await;
+            answer.assert_problem(401, "unauthenticated");
+            assert_eq!(answer.headers["www-authenticate"], "Bearer");
+            let headers = answer.headers.iter().filter(|(name, _)| *name != "date");
+            let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+            shown.push((answer.status, headers, answer.text));
+        }
+        shown.try_into().unwrap()
+    }
+}
+
+/// Signed by nobody, or by a secret that everybody knows.
+fn forged(gate: &Gate) -> Vec<String> {
+    let (header, claims, key) = (gate.header(), gate.claims(), &gate.provider.key);
+    let (attacker, good) = (IssuerKey::generate("first"), key.sign(&header, &claims));
+    let signature = good.rsplit('.').next().unwrap();
+    let mut tokens = Vec::new();
+    for alg in ["none", "None", "NONE", "nOnE", ""] {
+        let unsigned = unsigned(&with(&header, &json!({ "alg": alg })), &claims);
+        tokens.extend([format!("{unsigned}."), format!("{unsigned}.{signature}"), gate.signed(&json!({ "alg": alg }), &json!({}))]);
+    }
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64.encode(key.spki()));
+    let jwk = key.jwk();
+    for secret in
+        [&key.spki()[..], pem.as_bytes(), pem.trim().as_bytes(), jwk.to_string().as_bytes(), jwk["n"].as_str().unwrap().as_bytes(), b""]
+    {
+        tokens.push(hs256(secret, &with(&header, &json!({ "alg": "HS256" })), &claims));
+        tokens.push(hs256(secret, &header, &claims));
+    }
+    let plain = unsigned(&header, &claims);
+    let other = unsigned(&header, &with(&claims, &json!({ "sub": "eve" })));
+    tokens.extend([plain.clone(), format!("{plain}."), format!("{plain}.{}", "A".repeat(342)), format!("{other}.{signature}")]);
+    tokens.push(attacker.sign(&header, &claims));
+    // The other issuer's key of the same id is not this one's, and its people are others.
+    tokens.push(gate.other.key.sign(&header, &claims));
+    tokens.push(key.sign(&header, &gate.other.claims("ada", EMAIL, SystemClock.now())));
+    tokens.push(gate.other.token("ada", EMAIL, SystemClock.now()));
+    // A token that brings its own key.
+    for (kid, jwk, signer) in [("first", attacker.jwk(), &attacker), ("mine", attacker.jwk(), &attacker), ("first", key.jwk(), key)] {
+        tokens.push(signer.sign(&with(&header, &json!({ "kid": kid, "jwk": jwk })), &claims));
+    }
+    tokens
+}
+
+/// Taken apart, cut, stretched.
+fn mangled(gate: &Gate) -> Vec<String> {
+    let good = gate.signed(&json!({}), &json!({}));
+    let [header, claims, signature] = good.split('.').collect::<Vec<_>>().try_into().unwrap();
+    let mut tokens: Vec<String> = [1, 2, 10, signature.len(), signature.len() + 1, signature.len() + 40, good.len() - 3, good.len()]
+        .iter()
+        .map(|cut| good[..good.len() - cut].to_owned())
+        .collect();
+    tokens.extend([
+        format!("{good}="),
+        format!("{good}."),
+        format!("{good}.{signature}"),
+        format!(".{good}"),
+        format!("{header}..{signature}"),
+        format!(".{claims}.{signature}"),
+        format!("{header}.{claims}\u{2e}{}", signature.to_ascii_uppercase()),
+        good.replacen('.', ". ", 1),
+        "..".to_owned(),
+        "null".to_owned(),
+        "a".to_owned(),
+    ]);
+    // A megabyte: of nothing, and of a token that would be good.
+    tokens.push("A".repeat(1_048_576));
+    let long = gate.signed(&json!({}), &json!({ "padding": "x".repeat(790_000) }));
+    assert!(long.len() > 1_048_576);
+    tokens.push(long);
+    tokens.push(gate.signed(&json!({}), &json!({ "padding": "x".repeat(9_000) })));
+    // Members that are there twice, and what is no object.
+    let (header, claims) = (gate.header().to_string(), gate.claims().to_string());
+    let twice = |object: &str, member: &str| object.replacen('{', &format!("{{{member},"), 1);
+    let key = &gate.provider.key;
+    for member in [r#""alg":"RS256""#, r#""kid":"first""#] {
+        tokens.push(key.sign(&twice(&header, member), &claims));
+    }
+    for member in [r#""sub":"eve""#, r#""exp":9999999999"#, r#""aud":"coditect-test""#] {
+        tokens.push(key.sign(&header, &twice(&claims, member)));
+    }
+    tokens.extend(["[]", "null", "", "7", r#"["RS256","first","JWT"]"#].map(|header| key.sign(&header, &claims)));
+    tokens.extend(["[]", "null", "", "7"].map(|claims| key.sign(&header, &claims)));
+    tokens.push(key.sign(&header, &format!("{}{claims}{}", "[".repeat(2_000), "]".repeat(2_000))));
+    let personal = AccessToken::generate().reveal();
+    tokens.extend([personal[..personal.len() - 1].to_owned(), personal]);
+    tokens
+}
+
+/// Signed by the issuer itself, and yet not for us, not now, or by a key that it names in a way of its own.
+fn misused(gate: &Gate) -> Vec<String> {
+    let now = SystemClock.now().timestamp();
+    let headers = [
+        json!({ "alg": "HS256" }),
+        json!({ "alg": "PS256" }),
+        json!({ "alg": "ES256" }),
+        json!({ "alg": "rs256" }),
+        json!({ "alg": null }),
+        json!({ "alg": ["RS256"] }),
+        json!({ "kid": null }),
+        json!({ "kid": "" }),
+        json!({ "kid": 1 }),
+        json!({ "kid": ["first"] }),
+        json!({ "kid": "first\u{0}" }),
+        json!({ "kid": "../../../dev/null" }),
+        json!({ "kid": "x' UNION SELECT 'secret' --" }),
+        json!({ "kid": "first|id" }),
+        json!({ "kid": "http://127.0.0.1/keys" }),
+        json!({ "kid": "x".repeat(300) }),
+        json!({ "typ": "logout+jwt" }),
+        json!({ "jku": gate.provider.jwks_url }),
+        json!({ "x5u": gate.provider.jwks_url }),
+        json!({ "x5c": ["AA=="] }),
+        json!({ "crit": ["exp"] }),
+    ];
+    let issuer = &gate.provider.issuer;
+    let claims = [
+        json!({ "iss": null }),
+        json!({ "iss": "" }),
+        json!({ "iss": format!("{issuer}/") }),
+        json!({ "iss": issuer.to_uppercase() }),
+        json!({ "iss": gate.other.issuer }),
+        json!({ "iss": [issuer] }),
+        json!({ "iss": "https://securetoken.google.com/coditect" }),
+        json!({ "iss": "urn:coditect:local-issuer" }),
+        json!({ "aud": null }),
+        json!({ "aud": "" }),
+        json!({ "aud": "somebody-else" }),
+        json!({ "aud": ["somebody-else"] }),
+        json!({ "aud": [[AUDIENCE]] }),
+        json!({ "aud": { "0": AUDIENCE } }),
+        json!({ "firebase": { "tenant": "another" } }),
+        json!({ "sub": null }),
+        json!({ "sub": "" }),
+        json!({ "sub": 7 }),
+        json!({ "sub": "a\nda" }),
+        json!({ "sub": "x".repeat(256) }),
+        json!({ "exp": now - 61 }),
+        json!({ "exp": 0 }),
+        json!({ "exp": -1 }),
+        json!({ "exp": null }),
+        json!({ "exp": "9999999999" }),
+        json!({ "iat": null }),
+        json!({ "iat": now + 120 }),
+        json!({ "nbf": now + 120 }),
+        json!({ "nbf": "0" }),
+        json!({ "auth_time": now + 120 }),
+        // Good tokens of somebody whom nobody has invited.
+        json!({ "sub": "eve" }),
+        json!({ "sub": "eve", "email": "eve@x.example" }),
+    ];
+    let none = json!({});
+    headers.iter().map(|header| gate.signed(header, &none)).chain(claims.iter().map(|claims| gate.signed(&none, claims))).collect()
+}
+
+#[tokio::test]
+async fn every_hostile_token_gets_one_and_the_same_answer() {
+    let gate = Gate::open().await;
+    let bearer = |token: &str| vec![format!("Bearer {token}")];
+    let good = bearer(&gate.signed(&json!({}), &json!({})));
+    // What is changed in each of them is all that is wrong with it.
+    assert_eq!(gate.send("acquire", &good).await.status, 201);
+    let expected = gate.is_refused(&bearer("x")).await;
+    let tokens: Vec<String> = [forged(&gate), mangled(&gate), misused(&gate)].concat();
+    assert!(tokens.len() > 120, "{}", tokens.len());
+    for (number, token) in tokens.iter().enumerate() {
+        let shown = gate.is_refused(&bearer(token)).await;
+        assert_eq!(shown, expected, "{number}: {}", &token[..token.len().min(300)]);
+    }
+    let whole = &good[0];
+    let token = &whole["Bearer ".len()..];
+    let strange = [
+        format!("Basic {token}"),
+        "Bearer".to_owned(),
+        format!("Bearer={token}"),
+        token.to_owned(),
+        format!("Bearer,{token}"),
+        String::new(),
+    ];
+    for credentials in
+        strange.into_iter().map(|one| vec![one]).chain([vec![whole.clone(), whole.clone()], vec![whole.clone(), "Bearer x".to_owned()]])
+    {
+        assert_eq!(gate.is_refused(&credentials).await, expected, "{credentials:?}");
+    }
+    assert_eq!(gate.send("acquire", &good).await.status, 200);
+    assert!(gate.provider.fetches() <= 2 && gate.other.fetches() <= 2, "nor do they make us ask for keys");
+    let sessions = gate.platform.database.owner().await.query_one("SELECT count(*) FROM sessions", &[]).await.unwrap();
+    assert_eq!(sessions.get::<_, i64>(0), 1);
+}
+
+#[tokio::test]
+async fn issuers_that_share_a_key_id_are_each_taken_by_their_own_key() {
+    let gate = Gate::open().await;
+    people::invite(&gate.platform.database.owner().await, gate.platform.customer.tenant, Standing::Member, "bob@x.example").await;
+    for token in [gate.signed(&json!({}), &json!({})), gate.other.token("ada", "bob@x.example", SystemClock.now())] {
+        assert_eq!(gate.send("validate", &[format!("bearer {token}")]).await.status, 200);
+    }
+}

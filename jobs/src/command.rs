@@ -1,13 +1,15 @@
 //! The command line.
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, net::IpAddr, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
 use platform::{
     db::{self, DatabaseSettings},
-    web,
+    web::{self, Metrics},
 };
+use prometheus_client::registry::Registry;
 use serde_json::{Map, Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     JobSettings,
@@ -15,6 +17,8 @@ use crate::{
     jobs::JOBS,
     order,
     perform::{Outcome, perform, rehearse},
+    pubsub::PubSubSettings,
+    worker::Worker,
 };
 
 /// Runs what happens on a schedule.
@@ -27,6 +31,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Does what the messages of a Pub/Sub subscription ask for, until SIGTERM
+    Worker(WorkerSettings),
     /// Runs one job once, now, and prints what it has done
     Run(RunSettings),
     /// Prints every job and when it is due
@@ -37,6 +43,20 @@ enum Command {
     },
     /// Brings the database up to date; does nothing if it is
     Migrate(DatabaseSettings),
+}
+
+#[derive(Args, Debug)]
+struct WorkerSettings {
+    #[command(flatten)]
+    jobs: JobSettings,
+    #[command(flatten)]
+    pubsub: PubSubSettings,
+    /// Address of the metrics page
+    #[arg(long, env = "HOST", default_value = "0.0.0.0")]
+    host: IpAddr,
+    /// Port of the metrics page; 0 picks a free one and logs it
+    #[arg(long, env = "METRICS_PORT", default_value_t = 9090)]
+    metrics_port: u16,
 }
 
 #[derive(Args, Debug)]
@@ -61,6 +81,7 @@ struct RunSettings {
 #[must_use]
 pub fn run() -> ExitCode {
     let outcome = match CommandLine::parse().command {
+        Command::Worker(settings) => web::block_on(work(settings)),
         Command::Run(settings) => web::block_on(run_once(settings)),
         Command::List { json } => list(json),
         Command::Migrate(settings) => web::block_on(migrate(settings)),
@@ -72,6 +93,24 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn work(settings: WorkerSettings) -> Result<(), Box<dyn Error + Send + Sync>> {
+    web::start_logging();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let context = settings.jobs.open()?;
+    let mut registry = Registry::default();
+    context.meter.register(&mut registry);
+    context.engine.register(&mut registry);
+    let metrics = web::serve_metrics(settings.host, settings.metrics_port, Arc::new(Metrics::new(registry))).await?;
+    tracing::info!(%metrics, subscription = settings.pubsub.pubsub_subscription, "ready to work");
+    Worker::new(context, JOBS).run(&settings.pubsub, stop).await
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]

@@ -12,7 +12,7 @@ use platform::{
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
 
-use crate::{order::Run, schedule::Schedule};
+use crate::{meter::Meter, order::Run, schedule::Schedule};
 
 /// One kind of work. Every job may be given up at any point (it is a future that is dropped) and done again.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub struct Context {
     pub root: Arc<dyn RootSigner>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What counts runs.
+    pub meter: Meter,
 }
 
 /// What a run has done, or would have done: names and numbers, for a log line and the metrics page.
@@ -109,6 +111,9 @@ pub enum Failure {
     /// It took longer than it may: try again later.
     #[error("not done within {} s", .0.as_secs())]
     Deadline(Duration),
+    /// It has met what it believed impossible: a bug, or a record that somebody has changed by hand.
+    #[error("panicked: {0}")]
+    Panic(String),
     /// Somebody else is at it: look again later whether it was done.
     #[error("another worker is at it")]
     Busy,

@@ -13,6 +13,9 @@ use crate::{
     ledger::Claim,
 };
 
+/// How many bytes a business key may have.
+const LONGEST_KEY: usize = 200;
+
 /// What a message asks for. Its body is this in JSON: `{"job": "purge", "key": "2026-11-24", "args": {}}`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -27,16 +30,26 @@ pub struct Order {
     pub args: Map<String, Value>,
 }
 
-/// The job of a name, among `jobs`.
-#[must_use]
-pub fn find<'a>(jobs: &'a [&'static Job], name: &str) -> Option<&'a &'static Job> {
-    jobs.iter().find(|job| job.name == name)
+impl Order {
+    /// Reads the body of a message.
+    ///
+    /// # Errors
+    /// What is wrong with it, without repeating much of it.
+    pub fn read(body: &[u8]) -> Result<Self, String> {
+        let order: Self = serde_json::from_slice(body).map_err(|error| format!("not an order: {error}"))?;
+        match &order.key {
+            Some(key) if !(1..=LONGEST_KEY).contains(&key.len()) || key.contains('\0') => {
+                Err("the key is empty, too long, or no text".to_owned())
+            }
+            _ => Ok(order),
+        }
+    }
 }
 
 /// The job of a name.
 #[must_use]
 pub fn job(name: &str) -> Option<&'static Job> {
-    find(JOBS, name).copied()
+    JOBS.iter().find(|job| job.name == name).copied()
 }
 
 /// One run of a job, as the job sees it.
@@ -67,6 +80,34 @@ impl Run {
         match &self.claim {
             Some(claim) => claim.finish_in(transaction, counts).await,
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_a_job_and_what_else_it_should_know() {
+        let order = Order::read(br#"{"job": "sweep-sessions", "key": "k", "args": {"times": 2}}"#).unwrap();
+        assert_eq!((order.job.as_str(), order.key.as_deref(), &order.args["times"]), ("sweep-sessions", Some("k"), &2.into()));
+        assert_eq!(Order::read(br#"{"job": "purge"}"#).unwrap(), Order { job: "purge".to_owned(), key: None, args: Map::new() });
+        let long = format!(r#"{{"job": "purge", "key": "{}"}}"#, "k".repeat(201));
+        for poison in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            r#"{"job": 1}"#,
+            r#"{"job": "purge", "more": 1}"#,
+            r#"{"job": "purge", "args": [1]}"#,
+            "\u{1f4a9}",
+            r#"{"job": "purge", "key": ""}"#,
+            r#"{"job": "purge", "key": "a\u0000"}"#,
+            &long,
+        ] {
+            assert!(Order::read(poison.as_bytes()).is_err(), "{poison}");
         }
     }
 }

@@ -10,7 +10,7 @@ use platform::{
     signing::{KeyRotation, Schedule, SealingSettings},
 };
 
-use crate::{job::Context, root::RootSettings};
+use crate::{job::Context, meter::Meter, root::RootSettings};
 
 /// When leaf keys change.
 #[derive(Args, Clone, Copy, Debug)]
@@ -74,6 +74,6 @@ impl JobSettings {
         let root = self.root.open()?;
         let sealing = self.sealing.sealing_key.clone();
         let rotation = KeyRotation::new(database.clone(), Arc::clone(&root), sealing, self.schedule.into(), Arc::clone(&clock));
-        Ok(Context { database, redis, engine, rotation, root, clock })
+        Ok(Context { database, redis, engine, rotation, root, clock, meter: Meter::default() })
     }
 }

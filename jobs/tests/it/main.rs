@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
 mod ledger;
+mod queue;
 mod rig;
 mod rotate_keys;
 mod statements;
 mod sweep_sessions;
+mod worker;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jobs::{
     job::{Context, Counts, Failure},
+    meter::Meter,
     order,
     perform::{Outcome, perform, rehearse},
 };
@@ -77,5 +78,5 @@ fn context(database: &TestDatabase, clock: &Arc<ManualClock>) -> Context {
     let jobs = database.connect(Role::Jobs);
     let sealing = keys::SEALING_KEY.parse().expect("it is a sealing key");
     let rotation = KeyRotation::new(jobs.clone(), keys::root(), sealing, Schedule::default(), Arc::clone(&time));
-    Context { database: jobs, redis, engine, rotation, root: keys::root(), clock: time }
+    Context { database: jobs, redis, engine, rotation, root: keys::root(), clock: time, meter: Meter::default() }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
+mod command_line;
 mod ledger;
 mod queue;
 mod rig;

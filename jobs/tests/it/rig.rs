@@ -9,8 +9,9 @@ use jobs::{
     perform::{Outcome, perform, rehearse},
 };
 use platform::{
-    db::Role,
-    domain::{Clock, Email, HardwareId},
+    Secret,
+    db::{Database, DatabaseSettings, Role},
+    domain::{Clock, Email, HardwareId, SystemClock},
     seats::{Acquired, Applicant, Engine, LimitSettings, RedisLink, Seat},
     signing::{KeyRotation, Schedule},
 };
@@ -70,13 +71,22 @@ impl Rig {
     }
 }
 
+/// A worker on a database that another test has made, by the machine's clock.
+pub(crate) fn elsewhere(url: String) -> Context {
+    let settings = DatabaseSettings { database_url: Secret::from(url), database_ca_file: None, database_pool_size: 16 };
+    open(&settings, Arc::new(SystemClock))
+}
+
 fn context(database: &TestDatabase, clock: &Arc<ManualClock>) -> Context {
-    let time: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
+    open(database.settings(), Arc::<ManualClock>::clone(clock))
+}
+
+fn open(database: &DatabaseSettings, clock: Arc<dyn Clock>) -> Context {
+    let connect = |role| Database::new(database, role).expect("the settings of a test database make sense");
     let redis = RedisLink::new(&redis_settings()).expect("the URL of Redis can be read");
-    let functions = database.connect(Role::Functions);
-    let engine = Arc::new(Engine::with_moved_time(redis.clone(), functions, Arc::clone(&time), LimitSettings::default()));
-    let jobs = database.connect(Role::Jobs);
+    let limits = LimitSettings::default();
+    let engine = Arc::new(Engine::with_moved_time(redis.clone(), connect(Role::Functions), Arc::clone(&clock), limits));
     let sealing = keys::SEALING_KEY.parse().expect("it is a sealing key");
-    let rotation = KeyRotation::new(jobs.clone(), keys::root(), sealing, Schedule::default(), Arc::clone(&time));
-    Context { database: jobs, redis, engine, rotation, root: keys::root(), clock: time, meter: Meter::default() }
+    let rotation = KeyRotation::new(connect(Role::Jobs), keys::root(), sealing, Schedule::default(), Arc::clone(&clock));
+    Context { database: connect(Role::Jobs), redis, engine, rotation, root: keys::root(), clock, meter: Meter::default() }
 }

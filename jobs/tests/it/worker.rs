@@ -1,7 +1,8 @@
 //! The worker against Google's in-memory Pub/Sub.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -9,6 +10,7 @@ use futures_util::FutureExt;
 use jobs::{
     job::{Context, Counts, Failure, Job, Repetition},
     order::Run,
+    pubsub::PubSubSettings,
     schedule::Schedule,
     worker::Worker,
 };
@@ -16,7 +18,7 @@ use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
 
 use crate::{
     queue::{Proxy, Queue},
-    rig::Rig,
+    rig::{Rig, elsewhere},
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,12 +68,14 @@ async fn shaky(context: &Context, run: &Run) -> Result<Counts, Failure> {
     effect(context, run).await
 }
 
-static BEGUN: AtomicBool = AtomicBool::new(false);
-
 async fn slow(context: &Context, run: &Run) -> Result<Counts, Failure> {
-    BEGUN.store(true, Ordering::SeqCst);
+    let mut client = context.database.client().await?;
+    let transaction = client.transaction().await?;
+    transaction.execute("INSERT INTO effects (what) VALUES ('slow')", &[]).await?;
     sleep(Duration::from_millis(run.args.get("ms").and_then(|ms| ms.as_u64()).unwrap_or_default())).await;
-    effect(context, run).await
+    run.finish_in(&transaction, &Counts::default()).await?;
+    transaction.commit().await?;
+    Ok(Counts::default())
 }
 
 /// A worker in this process.
@@ -81,7 +85,7 @@ struct Working {
 }
 
 impl Working {
-    fn start(context: Context, settings: jobs::pubsub::PubSubSettings) -> Self {
+    fn start(context: Context, settings: PubSubSettings) -> Self {
         let (stop, stopped) = oneshot::channel();
         let done = async move {
             let stop = stopped.map(drop);
@@ -102,6 +106,12 @@ async fn rig() -> (Rig, Queue) {
     let rig = Rig::new().await;
     rig.owner.batch_execute("CREATE TABLE effects (what text NOT NULL); GRANT INSERT ON effects TO coditect_jobs").await.unwrap();
     (rig, Queue::new().await)
+}
+
+async fn until_begun(rig: &Rig) {
+    while rig.number("SELECT count(*) FROM job_runs").await == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 const EFFECTS: &str = "SELECT count(*) FROM effects";
@@ -184,7 +194,7 @@ async fn a_thousand_messages_over_three_workers_have_one_effect_each() {
 async fn a_worker_whose_connection_is_cut_carries_on_when_it_is_there_again() {
     let (rig, queue) = rig().await;
     let proxy = Proxy::to(queue.host.clone()).await;
-    let settings = jobs::pubsub::PubSubSettings { pubsub_emulator_host: Some(proxy.address.to_string()), ..queue.settings() };
+    let settings = PubSubSettings { pubsub_emulator_host: Some(proxy.address.to_string()), ..queue.settings() };
     let worker = Working::start(rig.another(), settings);
     queue.publish(r#"{"job": "effect", "key": "before"}"#).await;
     queue.until(PATIENCE, |seen| seen[0].acks == 1).await;
@@ -203,20 +213,16 @@ async fn a_worker_whose_connection_is_cut_carries_on_when_it_is_there_again() {
 #[tokio::test]
 async fn a_worker_that_is_asked_to_stop_finishes_what_runs_and_takes_nothing_new() {
     let (rig, queue) = rig().await;
-    let settings = jobs::pubsub::PubSubSettings { jobs_concurrency: 1, ..queue.settings() };
+    let settings = PubSubSettings { jobs_concurrency: 1, ..queue.settings() };
     let worker = Working::start(rig.another(), settings);
     queue.publish(r#"{"job": "slow", "key": "1", "args": {"ms": 2000}}"#).await;
+    until_begun(&rig).await;
     queue.publish(r#"{"job": "slow", "key": "2"}"#).await;
-    while !BEGUN.load(Ordering::SeqCst) {
-        sleep(Duration::from_millis(10)).await;
-    }
     assert!(worker.stop().await < Duration::from_secs(4));
     let seen = queue.seen().await;
     assert_eq!((seen[0].acks, seen[1].acks, rig.number(EFFECTS).await), (1, 0, 1));
-    // What it had fetched and not begun goes to the next at once, not when its lease is over.
-    let (next, begun) = (Working::start(rig.another(), queue.settings()), Instant::now());
+    let next = Working::start(rig.another(), queue.settings());
     queue.until(PATIENCE, |seen| seen[1].acks == 1).await;
-    assert!(begun.elapsed() < Duration::from_secs(5));
     next.stop().await;
 }
 
@@ -224,10 +230,8 @@ async fn a_worker_that_is_asked_to_stop_finishes_what_runs_and_takes_nothing_new
 async fn a_job_that_does_not_end_in_time_is_given_up_and_done_by_the_next_worker() {
     let (rig, queue) = rig().await;
     let worker = Working::start(rig.another(), queue.settings());
-    queue.publish(r#"{"job": "slow", "args": {"ms": 12000}}"#).await;
-    while !BEGUN.load(Ordering::SeqCst) {
-        sleep(Duration::from_millis(10)).await;
-    }
+    queue.publish(r#"{"job": "slow", "args": {"ms": 8000}}"#).await;
+    until_begun(&rig).await;
     assert!(worker.stop().await < Duration::from_secs(9));
     assert_eq!((queue.seen().await[0].acks, rig.number(EFFECTS).await), (0, 0));
     // The given-up run's claim is still there, as if the worker had been killed: it ends by itself.
@@ -242,7 +246,37 @@ async fn a_job_that_does_not_end_in_time_is_given_up_and_done_by_the_next_worker
 #[tokio::test]
 async fn a_worker_without_its_subscription_says_so_and_ends() {
     let (rig, queue) = rig().await;
-    let settings = jobs::pubsub::PubSubSettings { pubsub_subscription: "projects/test/subscriptions/none".to_owned(), ..queue.settings() };
+    let settings = PubSubSettings { pubsub_subscription: "projects/test/subscriptions/none".to_owned(), ..queue.settings() };
     let ended = Working::start(rig.another(), settings).done.await.unwrap();
     assert!(ended.unwrap_err().contains("none"), "it names what is missing");
+}
+
+/// Names, to a test that is started again as a process of its own, the database and the queue to work on.
+const DATABASE: &str = "WORKER_DATABASE_URL";
+const SUBSCRIPTION: &str = "WORKER_SUBSCRIPTION";
+
+#[tokio::test]
+async fn a_worker_in_a_process_of_its_own_for_another_test_to_kill() {
+    let (Ok(url), Ok(pubsub_subscription)) = (std::env::var(DATABASE), std::env::var(SUBSCRIPTION)) else { return };
+    let settings = PubSubSettings { pubsub_subscription, ..Queue::new().await.settings() };
+    Working::start(elsewhere(url), settings).done.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_job_whose_worker_is_killed_in_the_middle_is_done_by_another_and_once() {
+    let (rig, queue) = rig().await;
+    let mut killed = tokio::process::Command::new(std::env::current_exe().unwrap());
+    killed.args(["--exact", "worker::a_worker_in_a_process_of_its_own_for_another_test_to_kill"]);
+    killed.env(DATABASE, rig.database.url()).env(SUBSCRIPTION, &queue.subscription).stdout(Stdio::null()).kill_on_drop(true);
+    let mut killed = killed.spawn().unwrap();
+    queue.publish(r#"{"job": "slow", "args": {"ms": 3000}}"#).await;
+    until_begun(&rig).await;
+    killed.kill().await.unwrap();
+
+    let next = Working::start(elsewhere(rig.database.url().to_owned()), queue.settings());
+    queue.until(PATIENCE, |seen| seen[0].acks == 1).await;
+    assert!(queue.seen().await[0].deliveries >= 2);
+    assert_eq!(rig.number(EFFECTS).await, 1);
+    assert_eq!(rig.number("SELECT attempt::bigint FROM job_runs").await, 2);
+    next.stop().await;
 }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use apalis_core::worker::builder::WorkerBuilder;
 use apalis_cron::{CronScheduler, Schedule as CronSchedule, Tick, timezone::Utc};
+use chrono::TimeDelta;
 use futures_util::FutureExt;
 use platform::domain::{Clock, Timestamp, from_millis, rfc3339};
 use serde_json::Map;
@@ -16,6 +17,8 @@ use crate::{
     schedule::Schedule,
 };
 
+/// When a job is first due, after the start.
+const AT_ONCE: TimeDelta = TimeDelta::seconds(2);
 /// How long to wait before a scheduler that has ended is started again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -75,9 +78,37 @@ struct Due {
 impl CronSchedule<Utc> for Due {
     fn next_tick(&mut self, _: &Utc) -> Option<Tick> {
         let now = self.clock.now();
-        // A timer may fire a little early: the same tick must not come twice.
-        let next = self.last.map_or(now + Duration::from_secs(1), |last| self.schedule.after(now.max(last)));
+        let next = match self.last {
+            // At once is in whole seconds, and not before the scheduler has looked at the time.
+            None => now + AT_ONCE,
+            // A timer may fire a little early: the same tick must not come twice. A clock that was set back is another matter.
+            Some(last) if last - now < TimeDelta::seconds(1) => self.schedule.after(now.max(last)),
+            Some(_) => self.schedule.after(now),
+        };
         self.last = Some(next);
         Some(Tick::new(next.timestamp().unsigned_abs()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn a_job_is_due_at_once_and_then_on_its_schedule_whatever_happens_to_the_clock() {
+        let clock = Arc::new(ManualClock::at(from_millis(1_700_000_000_120)));
+        let mut due = Due { schedule: Schedule::every_seconds(30), clock: Arc::<ManualClock>::clone(&clock), last: None };
+        let mut next = |clock_at: i64| {
+            clock.set(from_millis(1_700_000_000_000 + clock_at));
+            due.next_tick(&Utc).unwrap().get_timestamp() - 1_700_000_000
+        };
+        assert_eq!(next(120), 2, "at once");
+        assert_eq!(next(2_001), 10, "half a minute is full in UTC");
+        assert_eq!(next(9_999), 40, "the timer was early");
+        assert_eq!(next(40_003), 70);
+        assert_eq!(next(3_600_500), 3_610, "the machine slept");
+        assert_eq!(next(11_000), 40, "the clock was set back");
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
 mod command_line;
+mod cron;
 mod ledger;
 mod queue;
 mod rig;

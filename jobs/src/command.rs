@@ -154,11 +154,9 @@ fn described(job: &Job) -> Value {
 
 /// The table of the runbook.
 fn table() -> String {
-    let mut table = "| job | due | at most | what it does |\n|---|---|---|---|\n".to_owned();
-    for Job { name, schedule, deadline, summary, .. } in JOBS {
-        table += &format!("| `{name}` | {schedule} | {} s | {summary} |\n", deadline.as_secs());
-    }
-    table
+    let line = |job: &&Job| format!("| `{}` | {} | {} s | {} |\n", job.name, job.schedule, job.deadline.as_secs(), job.summary);
+    let lines: String = JOBS.iter().map(line).collect();
+    format!("| job | due | at most | what it does |\n|---|---|---|---|\n{lines}")
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]

@@ -10,7 +10,6 @@ use platform::{
     signing::{self, KeyRotation, RootSigner},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::Value;
 
 use crate::{meter::Meter, order::Run, schedule::Schedule};
 
@@ -98,7 +97,7 @@ impl Serialize for Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&Value::from_iter(self.0.iter().map(|(name, count)| (*name, *count))).to_string())
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
     }
 }
 

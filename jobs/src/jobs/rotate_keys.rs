@@ -37,8 +37,8 @@ async fn work(context: &Context, run: &Run) -> Result<Counts, Failure> {
     if outlook.is_late {
         tracing::error!(?outlook, "the next signing key is late: leases are about to have no key, or have none");
     }
-    let documents = signing::sign_changed(&context.database, &*context.root, context.clock.now()).await?;
-    Ok(counts(&rotated?, documents))
+    let documents = signing::sign_changed(&context.database, &*context.root, context.clock.now()).await;
+    Ok(counts(&rotated?, documents?))
 }
 
 fn counts(rotated: &Rotated, documents: u64) -> Counts {

@@ -14,6 +14,7 @@ use jobs::{
     schedule::Schedule,
     worker::Worker,
 };
+use serde_json::Value;
 use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
 
 use crate::{
@@ -47,7 +48,7 @@ static JOBS: &[&Job] = &[&EFFECT, &HINDERED, &SHAKY, &SLOW];
 async fn effect(context: &Context, run: &Run) -> Result<Counts, Failure> {
     let (mut client, counts) = (context.database.client().await?, [("effects", 1)].into());
     let transaction = client.transaction().await?;
-    let text = run.args.get("is").and_then(|is| is.as_str()).unwrap_or_default();
+    let text = run.args.get("is").and_then(Value::as_str).unwrap_or_default();
     transaction.execute("INSERT INTO effects (what) VALUES ($1)", &[&text]).await?;
     run.finish_in(&transaction, &counts).await?;
     transaction.commit().await?;
@@ -72,7 +73,7 @@ async fn slow(context: &Context, run: &Run) -> Result<Counts, Failure> {
     let mut client = context.database.client().await?;
     let transaction = client.transaction().await?;
     transaction.execute("INSERT INTO effects (what) VALUES ('slow')", &[]).await?;
-    sleep(Duration::from_millis(run.args.get("ms").and_then(|ms| ms.as_u64()).unwrap_or_default())).await;
+    sleep(Duration::from_millis(run.args.get("ms").and_then(Value::as_u64).unwrap_or_default())).await;
     run.finish_in(&transaction, &Counts::default()).await?;
     transaction.commit().await?;
     Ok(Counts::default())

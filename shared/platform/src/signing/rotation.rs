@@ -126,25 +126,24 @@ impl KeyRotation {
     /// # Errors
     /// Any [`Error`].
     pub async fn preview(&self) -> Result<Rotated, Error> {
-        let leaves = self.leaves().await?;
+        let leaves = self.leaves(&self.root.public_key().await?.kid()).await?;
         let plan = self.schedule.plan(self.clock.now(), &leaves);
         let made = plan.make.map(|_| String::new());
         let activated = plan.activate.or_else(|| plan.make.filter(|make| make.is_active).map(|_| String::new()));
         Ok(Rotated { made, activated, retired: plan.retire, purged: plan.purge })
     }
 
-    /// Tells how long the keys still last.
+    /// Tells how long the keys still last, whether or not the root can be reached.
     ///
     /// # Errors
-    /// Any [`Error`].
+    /// [`Error::Database`].
     pub async fn outlook(&self) -> Result<Outlook, Error> {
-        Ok(self.schedule.outlook(self.clock.now(), &self.leaves().await?))
+        Ok(self.schedule.outlook(self.clock.now(), &self.leaves("").await?))
     }
 
-    async fn leaves(&self) -> Result<Vec<Known>, Error> {
-        let root = self.root.public_key().await?;
+    async fn leaves(&self, root_kid: &str) -> Result<Vec<Known>, Error> {
         let mut client = self.database.client().await?;
-        known(&client.transaction().await?, &root.kid()).await
+        known(&client.transaction().await?, root_kid).await
     }
 
     /// Puts a leaf on the revocation list, destroys it, and lets another one sign at once. False: there is no such leaf, or it was

@@ -84,7 +84,7 @@ impl Schedule {
     /// How long these leaves last.
     pub(super) fn outlook(&self, now: Timestamp, leaves: &[Known]) -> Outlook {
         let signs_until = leaves.iter().find(|leaf| leaf.state == State::Active).map(|leaf| leaf.signs_until);
-        let has_next = leaves.iter().any(|leaf| leaf.state == State::Pending && leaf.is_ours);
+        let has_next = leaves.iter().any(|leaf| leaf.state == State::Pending);
         let late_from = |until| if has_next { until + self.published_ahead } else { until - self.made_ahead / 2 };
         Outlook { signs_until, has_next, is_late: signs_until.is_none_or(|until| late_from(until) <= now) }
     }

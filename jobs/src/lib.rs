@@ -7,6 +7,7 @@ pub mod jobs;
 mod ledger;
 pub mod meter;
 pub mod order;
+mod pace;
 pub mod perform;
 pub mod pubsub;
 mod root;

@@ -12,7 +12,7 @@ use platform::{
     Secret,
     db::{Database, DatabaseSettings, Role},
     domain::{Clock, Email, HardwareId, SystemClock},
-    seats::{Acquired, Applicant, Engine, LimitSettings, RedisLink, Seat},
+    seats::{Acquired, Applicant, Engine, LimitSettings, RedisLink, RedisSettings, Seat},
     signing::{KeyRotation, Schedule},
 };
 use serde_json::Map;
@@ -24,20 +24,25 @@ pub(crate) struct Rig {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) context: Context,
     pub(crate) owner: Client,
+    redis: RedisSettings,
 }
 
 impl Rig {
     pub(crate) async fn new() -> Self {
+        Self::on(redis_settings()).await
+    }
+
+    pub(crate) async fn on(redis: RedisSettings) -> Self {
         let database = TestDatabase::new().await;
         let clock = Arc::new(ManualClock::default());
-        let context = context(&database, &clock);
+        let context = open(database.settings(), &redis, Arc::<ManualClock>::clone(&clock));
         let owner = database.owner().await;
-        Self { database, clock, context, owner }
+        Self { database, clock, context, owner, redis }
     }
 
     /// Another worker: connections and a cache of its own.
     pub(crate) fn another(&self) -> Context {
-        context(&self.database, &self.clock)
+        open(self.database.settings(), &self.redis, Arc::<ManualClock>::clone(&self.clock))
     }
 
     pub(crate) async fn run(&self, job: &str, key: Option<&str>) -> Result<Outcome, Failure> {
@@ -56,13 +61,17 @@ impl Rig {
     }
 
     pub(crate) async fn seat(&self, customer: &Customer, device: &str) -> Seat {
-        let hardware = HardwareId::parse(device).expect("it is a hardware id");
-        let email = Email::parse("user@test.example").expect("it is an address");
-        let applicant = Applicant::new(hardware, email, None, device.as_bytes());
-        match self.context.engine.acquire(&customer.key, applicant).await.expect("acquire answers").outcome().expect("few are made") {
+        match self.acquire(customer, device).await {
             Acquired::Granted(seat) | Acquired::Held(seat) => seat,
             other => panic!("no seat: {other:?}"),
         }
+    }
+
+    pub(crate) async fn acquire(&self, customer: &Customer, device: &str) -> Acquired {
+        let hardware = HardwareId::parse(device).expect("it is a hardware id");
+        let email = Email::parse("user@test.example").expect("it is an address");
+        let applicant = Applicant::new(hardware, email, None, device.as_bytes());
+        self.context.engine.acquire(&customer.key, applicant).await.expect("acquire answers").outcome().expect("few are made")
     }
 
     /// The one number that a statement answers.
@@ -74,16 +83,12 @@ impl Rig {
 /// A worker on a database that another test has made, by the machine's clock.
 pub(crate) fn elsewhere(url: String) -> Context {
     let settings = DatabaseSettings { database_url: Secret::from(url), database_ca_file: None, database_pool_size: 16 };
-    open(&settings, Arc::new(SystemClock))
+    open(&settings, &redis_settings(), Arc::new(SystemClock))
 }
 
-fn context(database: &TestDatabase, clock: &Arc<ManualClock>) -> Context {
-    open(database.settings(), Arc::<ManualClock>::clone(clock))
-}
-
-fn open(database: &DatabaseSettings, clock: Arc<dyn Clock>) -> Context {
+fn open(database: &DatabaseSettings, redis: &RedisSettings, clock: Arc<dyn Clock>) -> Context {
     let connect = |role| Database::new(database, role).expect("the settings of a test database make sense");
-    let redis = RedisLink::new(&redis_settings()).expect("the URL of Redis can be read");
+    let redis = RedisLink::new(redis).expect("the URL of Redis can be read");
     let limits = LimitSettings::default();
     let engine = Arc::new(Engine::with_moved_time(redis.clone(), connect(Role::Functions), Arc::clone(&clock), limits));
     let sealing = keys::SEALING_KEY.parse().expect("it is a sealing key");

@@ -21,6 +21,8 @@ mod script;
 mod scripts;
 pub mod statements;
 mod sweep;
+mod upkeep;
+mod usage;
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,6 +33,7 @@ pub use limiter::{Counted, LimitSettings, Limiter};
 pub use redis_link::{RedisLink, RedisSettings};
 pub use release::Released;
 pub use sweep::{SweepReport, Sweeper};
+pub use usage::HourOfUse;
 
 use prometheus_client::registry::Registry;
 
@@ -45,6 +48,7 @@ use licenses::Licenses;
 use records::{Grants, Releases};
 use script::ScriptLink;
 use scripts::{Caller, Scripts, limit_key};
+use upkeep::Upkeep;
 
 /// How often an operation starts again because the license was cold, had changed, or Redis had forgotten something.
 const TRIES: usize = 60;
@@ -97,6 +101,7 @@ pub enum Inspected {
 #[derive(Debug)]
 pub struct Engine {
     scripts: Arc<Scripts>,
+    upkeep: Upkeep,
     beats: Batcher<Beats>,
     grants: Batcher<Grants>,
     releases: Batcher<Releases>,
@@ -127,6 +132,7 @@ impl Engine {
             grants: Batcher::new(Grants(database.clone())),
             releases: Batcher::new(Releases { database: database.clone(), clock: Arc::clone(&clock) }),
             scripts,
+            upkeep: Upkeep::new(link.clone()),
             licenses: Licenses::new(Arc::clone(&clock)),
             database,
             clock,

@@ -339,7 +339,7 @@ fn counted<T>(
     }))
 }
 
-fn keys(call: &mut Cmd, license: LicenseId, names: &[&str]) {
+pub(super) fn keys(call: &mut Cmd, license: LicenseId, names: &[&str]) {
     let mut key = format!("{{{license}}}:");
     let tag = key.len();
     for name in names {

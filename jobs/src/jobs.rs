@@ -15,4 +15,4 @@ pub const JOBS: &[&Job] =
 
 /// Every statement of the jobs, for the test that prepares them all.
 pub const STATEMENTS: &[&[&str]] =
-    &[crate::ledger::STATEMENTS, roll_up_usage::STATEMENTS, reconcile_seats::STATEMENTS, expire_licenses::STATEMENTS, purge::STATEMENTS];
+    &[crate::ledger::STATEMENTS, roll_up_usage::STATEMENTS, expire_licenses::STATEMENTS, purge::STATEMENTS];

@@ -59,7 +59,7 @@ SELECT set_config('statement_timeout', '60s', true), pg_advisory_xact_lock(hasht
 
 const RECORD: &str = "-- roll_up_usage::record
 INSERT INTO usage_hourly AS known (tenant_id, license_id, hour, acquired, denied, overage, heartbeats, peak)
-SELECT l.tenant_id, l.id, hour, acquired, denied, overage, heartbeats, peak
+SELECT l.tenant_id, l.id, hour, counted.acquired, counted.denied, counted.overage, counted.heartbeats, counted.peak
 FROM unnest($1::uuid[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::int[])
      AS counted (license_id, hour, acquired, denied, overage, heartbeats, peak) JOIN licenses l ON l.id = license_id
 ORDER BY l.id, hour

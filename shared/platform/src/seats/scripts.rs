@@ -38,7 +38,7 @@ impl std::fmt::Debug for Scripts {
 }
 
 /// The keys of a license, in the order that every script expects; the braces put them all on one slot of a cluster.
-const KEYS: [&str; 8] = ["policy", "expiry", "sessions", "holders", "taken", "replays", "usage", "lock"];
+pub(super) const KEYS: [&str; 8] = ["policy", "expiry", "sessions", "holders", "taken", "replays", "usage", "lock"];
 
 impl Scripts {
     pub(super) fn new(link: ScriptLink) -> Self {
@@ -353,7 +353,7 @@ fn refusal(why: &str) -> Result<Refusal, Error> {
     why.parse().map_err(|_| Error::Unexpected(format!("heartbeat.lua: refused for {why}")))
 }
 
-fn policy(call: &mut Cmd, license: &License) {
+pub(super) fn policy(call: &mut Cmd, license: &License) {
     let policy = &license.policy;
     call.arg(license.version)
         .arg(policy.seats_total)

@@ -1,6 +1,6 @@
 //! Every statement of the engine, for the tests that prepare and explain them all.
 
-use super::{licenses, records, sweep};
+use super::{licenses, reconcile, records, sweep};
 
 /// Those that run as [`crate::db::Role::Functions`].
 pub const FUNCTIONS: &[&str] = &[
@@ -17,4 +17,5 @@ pub const FUNCTIONS: &[&str] = &[
 ];
 
 /// Those that run as [`crate::db::Role::Jobs`].
-pub const JOBS: &[&str] = &[sweep::DUE, sweep::PREVIEW, sweep::RENEW, sweep::END];
+pub const JOBS: &[&str] = 
+    &[sweep::DUE, sweep::PREVIEW, sweep::RENEW, sweep::END, reconcile::LICENSES, reconcile::RECORDED, reconcile::STANDING];

@@ -1,7 +1,6 @@
--- What writes usage down: the counters of the seat engine, and how far the hours have been totaled for good.
-GRANT INSERT ON usage_hourly TO coditect_jobs;
-GRANT UPDATE (acquired, denied, overage, heartbeats, peak) ON usage_hourly TO coditect_jobs;
--- The order in which they are gone through: those of a tenant together, because its hours are totaled together.
+-- How usage is written down, and how far the hours have been totaled for good.
+
+-- The order in which licenses are gone through: those of a tenant together, because its hours are totaled together.
 CREATE INDEX licenses_by_tenant ON licenses (tenant_id, id);
 
 -- One row: every hour before this moment has been totaled once it was over, for every tenant.

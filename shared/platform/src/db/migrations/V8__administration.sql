@@ -43,7 +43,7 @@ CREATE POLICY staff ON usage_totals TO coditect_admin USING (is_staff());
 CREATE POLICY jobs ON usage_totals TO coditect_jobs USING (true);
 GRANT SELECT ON usage_totals TO coditect_admin;
 GRANT SELECT, INSERT, UPDATE ON usage_totals TO coditect_jobs;
-GRANT SELECT ON usage_hourly TO coditect_jobs;
+GRANT SELECT, INSERT, UPDATE ON usage_hourly TO coditect_jobs;
 
 -- Totals one hour of a tenant, and then its day: what the engine counted, and who sat by the sessions' record. Done again it gives the same.
 -- One at a time for a tenant, so that each sees what the one before has counted.
@@ -132,9 +132,9 @@ CREATE TRIGGER usage_is_totaled_when_more AFTER UPDATE ON usage_hourly
 ALTER TABLE audit_events DROP CONSTRAINT audit_events_pkey, ADD PRIMARY KEY (at, id);
 -- What the seat engine tells is most of what is told, and needs no index of its own.
 CREATE INDEX audit_events_action ON audit_events (tenant_id, action, at, id)
-    WHERE action NOT IN ('session.acquired', 'session.released', 'session.expired');
+    WHERE action NOT IN ('session.acquired', 'session.released');
 CREATE INDEX audit_events_action_of_all ON audit_events (action, at, id)
-    WHERE action NOT IN ('session.acquired', 'session.released', 'session.expired');
+    WHERE action NOT IN ('session.acquired', 'session.released');
 CREATE INDEX audit_events_refused ON audit_events (tenant_id, at, id) WHERE is_refused;
 CREATE INDEX audit_events_refused_of_all ON audit_events (at, id) WHERE is_refused;
 CREATE INDEX audit_events_actor_of_all ON audit_events (actor_id, at, id) WHERE actor_id IS NOT NULL;

@@ -6,6 +6,7 @@ mod command_line;
 mod cron;
 mod ledger;
 mod queue;
+mod reconcile_seats;
 mod rig;
 mod roll_up_usage;
 mod rotate_keys;

@@ -68,16 +68,20 @@ impl Rig {
     }
 
     pub(crate) async fn acquire(&self, customer: &Customer, device: &str) -> Acquired {
-        let hardware = HardwareId::parse(device).expect("it is a hardware id");
-        let email = Email::parse("user@test.example").expect("it is an address");
-        let applicant = Applicant::new(hardware, email, None, device.as_bytes());
-        self.context.engine.acquire(&customer.key, applicant).await.expect("acquire answers").outcome().expect("few are made")
+        acquire(&self.context, customer, device).await
     }
 
     /// The one number that a statement answers.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         self.owner.query_one(sql, &[]).await.expect("it can be asked").get(0)
     }
+}
+
+pub(crate) async fn acquire(context: &Context, customer: &Customer, device: &str) -> Acquired {
+    let hardware = HardwareId::parse(device).expect("it is a hardware id");
+    let email = Email::parse("user@test.example").expect("it is an address");
+    let applicant = Applicant::new(hardware, email, None, device.as_bytes());
+    context.engine.acquire(&customer.key, applicant).await.expect("acquire answers").outcome().expect("few are made")
 }
 
 /// A worker on a database that another test has made, by the machine's clock.

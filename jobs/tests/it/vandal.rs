@@ -49,3 +49,8 @@ pub(crate) async fn fields(redis: &mut MultiplexedConnection, hash: &str) -> Vec
 pub(crate) async fn set(redis: &mut MultiplexedConnection, hash: &str, field: &str, value: &str) {
     redis::cmd("HSET").arg(hash).arg(field).arg(value).exec_async(redis).await.expect("a hash can be written");
 }
+
+/// Whether Redis knows a license.
+pub(crate) async fn knows(redis: &mut MultiplexedConnection, customer: &Customer) -> bool {
+    redis::cmd("EXISTS").arg(key(customer, "policy")).query_async(redis).await.expect("Redis answers")
+}

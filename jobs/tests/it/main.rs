@@ -8,6 +8,7 @@ mod ledger;
 mod queue;
 mod rig;
 mod rotate_keys;
+mod scale;
 mod statements;
 mod sweep_sessions;
 mod worker;

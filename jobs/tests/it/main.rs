@@ -10,6 +10,7 @@ mod reconcile_seats;
 mod rig;
 mod roll_up_usage;
 mod rotate_keys;
+mod scale;
 mod statements;
 mod sweep_sessions;
 mod vandal;

@@ -245,6 +245,17 @@ async fn a_job_that_does_not_end_in_time_is_given_up_and_done_by_the_next_worker
 }
 
 #[tokio::test]
+async fn a_message_stays_with_its_worker_for_as_long_as_the_job_takes() {
+    let (rig, queue) = rig().await;
+    let worker = Working::start(rig.another(), queue.settings());
+    // Longer than a message stays with a worker that is not heard of.
+    queue.publish(r#"{"job": "slow", "args": {"ms": 13000}}"#).await;
+    queue.until(PATIENCE, |seen| seen[0].acks == 1).await;
+    assert_eq!((queue.seen().await[0].deliveries, rig.number(EFFECTS).await), (1, 1));
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn a_worker_without_its_subscription_says_so_and_ends() {
     let (rig, queue) = rig().await;
     let settings = PubSubSettings { pubsub_subscription: "projects/test/subscriptions/none".to_owned(), ..queue.settings() };

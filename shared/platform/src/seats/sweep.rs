@@ -6,6 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -19,6 +20,9 @@ use crate::{
 const BATCH: i64 = 2000;
 /// Licenses asked about at the same time.
 const CONCURRENCY: usize = 64;
+/// Licenses rebuilt at the same time. A rebuild keeps Redis busy for as long as the license is large, and whoever waits behind too
+/// many of them gives up.
+const REBUILDS: usize = 4;
 /// How long one batch may take before it is given up; its rows are then free for the next.
 const BATCH_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -38,6 +42,7 @@ pub struct SweepReport {
 pub struct Sweeper {
     engine: Arc<Engine>,
     database: Database,
+    rebuilds: Arc<Semaphore>,
 }
 
 // Half a TTL by each license's own policy; rows are taken from the most urgent on, and a cursor goes past those that
@@ -81,8 +86,8 @@ struct Verdict {
 impl Sweeper {
     /// A sweeper; `database` must act as [`crate::db::Role::Jobs`].
     #[must_use]
-    pub const fn new(engine: Arc<Engine>, database: Database) -> Self {
-        Self { engine, database }
+    pub fn new(engine: Arc<Engine>, database: Database) -> Self {
+        Self { engine, database, rebuilds: Arc::new(Semaphore::new(REBUILDS)) }
     }
 
     /// Goes once through every session that has less than half a TTL left by its record.
@@ -167,6 +172,7 @@ impl Sweeper {
                     was_cold = true;
                     let known = self.engine.licenses.by_id(self.engine.database(), license).await?;
                     let Some(known) = known else { break };
+                    let _turn = self.rebuilds.acquire().await;
                     match self.engine.rebuild(&known, Why::Cold).await {
                         Ok(()) => {}
                         Err(Error::Unsettled(_)) => break,

@@ -1,33 +1,16 @@
 //! `standalone keys`: what the key jobs do, by hand.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc};
 
 use clap::{Args, Subcommand};
 use kms::RootSettings;
 use platform::{
     db::{Database, DatabaseSettings, Role},
     domain::{Clock, SystemClock},
-    signing::{self, KeyRotation, Schedule, SealingSettings},
+    signing::{self, KeyRotation, SealingSettings},
 };
 
-/// When leaf keys change.
-#[derive(Args, Clone, Copy, Debug)]
-pub(super) struct ScheduleSettings {
-    /// Seconds that a leaf key signs
-    #[arg(long, env = "LEAF_SIGNS_FOR", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..=604_800))]
-    leaf_signs_for: u64,
-    /// Seconds that a new leaf key is published before it signs: longer than the 300 that anyone may keep what was published
-    #[arg(long, env = "LEAF_PUBLISHED_AHEAD", default_value_t = 600, value_parser = clap::value_parser!(u64).range(0..=86_400))]
-    leaf_published_ahead: u64,
-}
-
-impl From<ScheduleSettings> for Schedule {
-    fn from(settings: ScheduleSettings) -> Self {
-        let signs_for = Duration::from_secs(settings.leaf_signs_for);
-        let made_ahead = Self::default().made_ahead.min(signs_for / 2);
-        Self { signs_for, made_ahead, published_ahead: Duration::from_secs(settings.leaf_published_ahead) }
-    }
-}
+use jobs::ScheduleSettings;
 
 #[derive(Args, Debug)]
 pub(super) struct Settings {

@@ -1,78 +1,110 @@
-//! `standalone serve`: every function on one port, and the jobs on timers.
+//! `standalone serve`: every function on one port, and the jobs on their schedules.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{error::Error, process::ExitCode, sync::Arc};
 
 use admin::AdminParts;
 use axum::Router;
 use clap::Args;
+use jobs::{JobSettings, ScheduleSettings, cron, job};
 use kms::RootSettings;
 use platform::{
     db::{Database, Role},
-    domain::{Clock, SystemClock},
-    seats::Sweeper,
-    signing::{self, KeyRotation, PublishedKeys, RootSigner},
-    web::{self, AcquireParts, AcquireSettings, HttpSettings, Public, ValidateParts},
+    domain::SystemClock,
+    seats::{Limiter, RedisLink},
+    signing::PublishedKeys,
+    web::{self, AcquireParts, AcquireSettings, HttpSettings, Parts, Public, ValidateParts},
 };
-use tokio::time::{MissedTickBehavior, interval};
+use prometheus_client::registry::Registry;
 
-use crate::{keys::ScheduleSettings, local_issuer::LocalIssuerSettings};
+use crate::local_issuer::LocalIssuerSettings;
 
 /// Seconds between two looks at the keys, and at licenses that have changed since their documents were signed.
-const SIGNING_INTERVAL: u64 = 10;
+const SIGNING_INTERVAL: u64 = 5;
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct Settings {
     #[command(flatten)]
     http: HttpSettings,
     #[command(flatten)]
+    local_issuer: LocalIssuerSettings,
+    #[command(flatten)]
+    everything: EverythingSettings,
+}
+
+/// What functions and jobs need to know.
+#[derive(Args, Clone, Debug)]
+struct EverythingSettings {
+    #[command(flatten)]
     function: AcquireSettings,
     #[command(flatten)]
     root: RootSettings,
     #[command(flatten)]
     schedule: ScheduleSettings,
-    #[command(flatten)]
-    local_issuer: LocalIssuerSettings,
     /// Seconds between two sweeps: at most a twelfth of the shortest session TTL in use
     #[arg(long, env = "SWEEP_INTERVAL", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     sweep_interval: u64,
 }
 
+/// The parts of every function, and of the jobs.
+#[derive(Clone, Debug)]
+struct Everything {
+    functions: AcquireParts,
+    public: Public,
+    admin: AdminParts,
+    jobs: job::Context,
+    sweep_interval: u64,
+}
+
+impl Parts for Everything {
+    type Settings = EverythingSettings;
+
+    fn open(settings: &EverythingSettings, registry: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let EverythingSettings { function, root, schedule, sweep_interval } = settings.clone();
+        let functions = AcquireParts::open(&function, registry)?;
+        let (seats, seat_settings) = (&functions.signed.seats, function.signed.seats);
+        let keys = Arc::new(PublishedKeys::new(seats.database().clone(), Arc::new(SystemClock)));
+        let public = Public { keys, limiter: functions.limiter() };
+        let redis = RedisLink::new(&seat_settings.redis)?;
+        let sealing = function.signed.sealing;
+        let admin = Database::new(&seat_settings.database, Role::Admin)?;
+        let jobs = JobSettings { database: seat_settings.database, redis: seat_settings.redis, sealing: sealing.clone(), root, schedule };
+        let jobs = jobs.open_with(redis, Arc::clone(seats))?;
+        jobs.meter.register(registry);
+        let admin = AdminParts {
+            database: admin,
+            seats: Arc::clone(seats),
+            callers: Arc::clone(&functions.callers),
+            root: Arc::clone(&jobs.root),
+            sealing: sealing.sealing_key,
+            clock: Arc::clone(&jobs.clock),
+        };
+        Ok(Self { functions, public, admin, jobs, sweep_interval })
+    }
+
+    async fn unreachable(&self) -> Vec<&'static str> {
+        self.functions.unreachable().await
+    }
+
+    fn limiter(&self) -> Arc<Limiter> {
+        self.functions.limiter()
+    }
+}
+
 pub(super) fn run(settings: Settings) -> ExitCode {
-    let Settings { http, mut function, root, schedule, local_issuer, sweep_interval } = settings;
-    let database = |role| Database::new(&function.signed.seats.database, role).map_err(|error| error.to_string());
-    let opened = || {
-        let root = root.open().map_err(|error| error.to_string())?;
-        Ok::<_, String>((database(Role::Jobs)?, database(Role::Admin)?, root, local_issuer.open(http.host)?))
-    };
-    let (jobs, administration, root) = match opened() {
-        Ok((jobs, administration, root, local)) => {
-            if let Some(issuer) = local {
-                function.authentication.oidc_issuers.push(issuer);
-            }
-            (jobs, administration, root)
-        }
+    let Settings { http, local_issuer, mut everything } = settings;
+    match local_issuer.open(http.host) {
+        Ok(None) => {}
+        Ok(Some(issuer)) => everything.function.authentication.oidc_issuers.push(issuer),
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;
         }
-    };
-    let sealing = function.signed.sealing.sealing_key.clone();
-    web::run("standalone", http, function, move |parts: AcquireParts| {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let rotation = KeyRotation::new(jobs.clone(), Arc::clone(&root), sealing.clone(), schedule.into(), Arc::clone(&clock));
-        let keys = Arc::new(PublishedKeys::new(parts.signed.seats.database().clone(), Arc::clone(&clock)));
-        let public = Public { keys, limiter: Arc::clone(parts.signed.seats.limiter()) };
-        let admin = AdminParts {
-            database: administration,
-            seats: Arc::clone(&parts.signed.seats),
-            callers: Arc::clone(&parts.callers),
-            root: Arc::clone(&root),
-            sealing,
-            clock,
-        };
-        tokio::spawn(sweep(Sweeper::new(Arc::clone(&parts.signed.seats), jobs.clone()), Duration::from_secs(sweep_interval)));
-        tokio::spawn(sign(rotation, jobs, root));
-        router(parts, public).merge(admin::router(admin))
+    }
+    web::run("standalone", http, everything, |everything: Everything| {
+        // A leaf that signs for less than the interval is a test's: then the keys are looked at more often.
+        let signing_interval = (everything.jobs.rotation.schedule().signs_for.as_secs() / 2).clamp(1, SIGNING_INTERVAL);
+        cron::start(&everything.jobs, &[("sweep-sessions", everything.sweep_interval), ("rotate-keys", signing_interval)]);
+        router(everything.functions, everything.public).merge(admin::router(everything.admin))
     })
 }
 
@@ -84,33 +116,4 @@ fn router(parts: AcquireParts, public: Public) -> Router {
         .merge(release::router(Arc::clone(&signed.seats)))
         .merge(validate::router(ValidateParts { seats: signed.seats, callers }))
         .merge(discovery::router(public))
-}
-
-async fn sweep(sweeper: Sweeper, every: Duration) {
-    let mut timer = interval(every);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        timer.tick().await;
-        match sweeper.sweep().await {
-            Ok(report) => tracing::debug!(?report, "swept"),
-            Err(error) => tracing::warn!(%error, "a sweep failed; the next one goes on"),
-        }
-    }
-}
-
-async fn sign(rotation: KeyRotation, jobs: Database, root: Arc<dyn RootSigner>) {
-    // A leaf that signs for less than the interval is a test's: then the keys are looked at more often.
-    let mut timer = interval(rotation.schedule().signs_for.min(Duration::from_secs(SIGNING_INTERVAL)) / 2);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        timer.tick().await;
-        if let Err(error) = rotation.rotate().await {
-            tracing::error!(%error, "the keys could not be rotated; it is tried again");
-        }
-        match signing::sign_changed(&jobs, &*root, SystemClock.now()).await {
-            Ok(0) => {}
-            Ok(licenses) => tracing::info!(licenses, "license documents signed"),
-            Err(error) => tracing::error!(%error, "license documents could not be signed; it is tried again"),
-        }
-    }
 }

@@ -14,6 +14,7 @@ mod heartbeat;
 mod licenses;
 mod limiter;
 mod rebuild;
+mod reconcile;
 mod records;
 mod redis_link;
 mod release;
@@ -22,6 +23,8 @@ mod script;
 mod scripts;
 pub mod statements;
 mod sweep;
+mod upkeep;
+mod usage;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,9 +32,11 @@ pub use acquire::{Acquired, Applicant, Seat};
 pub use counters::Counters;
 pub use heartbeat::{Heartbeat, Renewal};
 pub use limiter::{Counted, LimitSettings, Limiter};
+pub use reconcile::{Drift, Listed, Reconciler};
 pub use redis_link::{RedisLink, RedisSettings};
 pub use release::Released;
 pub use sweep::{SweepReport, Sweeper};
+pub use usage::HourOfUse;
 
 use prometheus_client::registry::Registry;
 
@@ -46,6 +51,7 @@ use licenses::Licenses;
 use records::{Grants, Releases};
 use script::ScriptLink;
 use scripts::{Caller, Scripts, limit_key};
+use upkeep::Upkeep;
 
 /// How often an operation starts again because the license was cold, had changed, or Redis had forgotten something.
 const TRIES: usize = 60;
@@ -98,6 +104,7 @@ pub enum Inspected {
 #[derive(Debug)]
 pub struct Engine {
     scripts: Arc<Scripts>,
+    upkeep: Upkeep,
     beats: Batcher<Beats>,
     grants: Batcher<Grants>,
     releases: Batcher<Releases>,
@@ -128,6 +135,7 @@ impl Engine {
             grants: Batcher::new(Grants(database.clone())),
             releases: Batcher::new(Releases { database: database.clone(), clock: Arc::clone(&clock) }),
             scripts,
+            upkeep: Upkeep::new(link.clone()),
             licenses: Licenses::new(Arc::clone(&clock)),
             database,
             clock,

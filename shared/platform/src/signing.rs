@@ -22,14 +22,14 @@ mod schedule;
 mod sealing;
 pub mod statements;
 
-pub use documents::{issue, sign as sign_document, sign_changed};
+pub use documents::{count_changed, issue, sign as sign_document, sign_changed};
 pub use keyring::{Keyring, SealingSettings};
 pub use leaf::{Leaf, LeafJwk, Lease};
 pub use local_root::LocalRoot;
 pub use published::{Published, PublishedKeys};
 pub use root::{RootAlgorithm, RootError, RootJwk, RootPublicKey, RootSigner};
 pub use rotation::{KeyRotation, Rotated};
-pub use schedule::Schedule;
+pub use schedule::{Outlook, Schedule};
 pub use sealing::{CannotUnseal, InvalidSealingKey, SealingKey};
 
 use crate::db;

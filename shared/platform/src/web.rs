@@ -34,4 +34,6 @@ pub use parts::{
 };
 pub use problem::{ApiError, FieldFault};
 pub use serve::{block_on, run, serve};
+pub use server::serve_metrics;
 pub use settings::HttpSettings;
+pub use telemetry::init as start_logging;

@@ -18,6 +18,17 @@ impl Default for ManualClock {
 }
 
 impl ManualClock {
+    /// One that stands at a moment.
+    #[must_use]
+    pub const fn at(moment: Timestamp) -> Self {
+        Self(AtomicI64::new(moment.timestamp_millis()))
+    }
+
+    /// Sets it, forward or back.
+    pub fn set(&self, moment: Timestamp) {
+        self.0.store(moment.timestamp_millis(), Ordering::SeqCst);
+    }
+
     /// Moves it forward.
     ///
     /// # Panics

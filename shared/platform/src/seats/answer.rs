@@ -90,6 +90,10 @@ impl Answer {
         Self::of(self.next()?)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.len() == 0
+    }
+
     pub(super) fn next(&mut self) -> Result<Value, Error> {
         self.0.next().ok_or_else(|| Error::Unexpected("a script's answer ended early".to_owned()))
     }
@@ -116,6 +120,11 @@ impl Answer {
 
     pub(super) fn word(&mut self) -> Result<String, Error> {
         String::from_utf8(self.bytes()?).map_err(|error| Error::Unexpected(error.to_string()))
+    }
+
+    /// Text of whatever origin.
+    pub(super) fn text(&mut self) -> Result<String, Error> {
+        Ok(String::from_utf8_lossy(&self.bytes()?).into_owned())
     }
 
     pub(super) fn number(&mut self) -> Result<i64, Error> {

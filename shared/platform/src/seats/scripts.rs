@@ -28,6 +28,7 @@ pub(super) struct Scripts {
     lock: Script,
     rebuild: Script,
     sweep: Script,
+    look: Script,
 }
 
 impl std::fmt::Debug for Scripts {
@@ -37,7 +38,7 @@ impl std::fmt::Debug for Scripts {
 }
 
 /// The keys of a license, in the order that every script expects; the braces put them all on one slot of a cluster.
-const KEYS: [&str; 8] = ["policy", "expiry", "sessions", "holders", "taken", "replays", "usage", "lock"];
+pub(super) const KEYS: [&str; 8] = ["policy", "expiry", "sessions", "holders", "taken", "replays", "usage", "lock"];
 
 impl Scripts {
     pub(super) fn new(link: ScriptLink) -> Self {
@@ -52,6 +53,7 @@ impl Scripts {
             lock: Script::new(lua!("clock", "prelude", "lock")),
             rebuild: Script::new(lua!("clock", "prelude", "rebuild")),
             sweep: Script::new(lua!("clock", "prelude", "sweep")),
+            look: Script::new(lua!("clock", "prelude", "look")),
         }
     }
 
@@ -262,6 +264,30 @@ impl Scripts {
         sessions.iter().map(|_| Ok(expires(records.maybe_bytes()?.as_deref()))).collect()
     }
 
+    /// Tells the same without changing anything.
+    pub(super) async fn look(&self, license: LicenseId, sessions: &[(SessionKey, Timestamp)]) -> Result<Reply<Vec<Found>>, Error> {
+        let mut call = self.call(&self.look, license);
+        for (session, _) in sessions {
+            call.arg(session.as_bytes());
+        }
+        let mut answer = self.link.run(&self.look, &call).await?;
+        if answer.word()? == "cold" {
+            return Ok(Reply::Cold);
+        }
+        let now = answer.time()?;
+        let found = sessions.iter().map(|(_, due)| {
+            let expires = from_millis(answer.number()?);
+            Ok(if expires > now {
+                Found::Alive(expires)
+            } else if *due <= now {
+                Found::Dead
+            } else {
+                Found::Forgotten
+            })
+        });
+        Ok(Reply::Done(found.collect::<Result<_, Error>>()?))
+    }
+
     /// Redis' time, by the clock that rules expiry.
     pub(super) async fn now(&self) -> Result<Timestamp, Error> {
         self.link.now().await
@@ -324,7 +350,7 @@ fn counted<T>(
     }))
 }
 
-fn keys(call: &mut Cmd, license: LicenseId, names: &[&str]) {
+pub(super) fn keys(call: &mut Cmd, license: LicenseId, names: &[&str]) {
     let mut key = format!("{{{license}}}:");
     let tag = key.len();
     for name in names {
@@ -338,7 +364,7 @@ fn refusal(why: &str) -> Result<Refusal, Error> {
     why.parse().map_err(|_| Error::Unexpected(format!("heartbeat.lua: refused for {why}")))
 }
 
-fn policy(call: &mut Cmd, license: &License) {
+pub(super) fn policy(call: &mut Cmd, license: &License) {
     let policy = &license.policy;
     call.arg(license.version)
         .arg(policy.seats_total)

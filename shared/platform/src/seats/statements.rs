@@ -1,6 +1,6 @@
 //! Every statement of the engine, for the tests that prepare and explain them all.
 
-use super::{licenses, records, sweep};
+use super::{licenses, reconcile, records, sweep};
 
 /// Those that run as [`crate::db::Role::Functions`].
 pub const FUNCTIONS: &[&str] = &[
@@ -18,4 +18,5 @@ pub const FUNCTIONS: &[&str] = &[
 ];
 
 /// Those that run as [`crate::db::Role::Jobs`].
-pub const JOBS: &[&str] = &[sweep::DUE, sweep::RENEW, sweep::END, sweep::REVOKED];
+pub const JOBS: &[&str] =
+    &[sweep::DUE, sweep::PREVIEW, sweep::RENEW, sweep::END, sweep::REVOKED, reconcile::LICENSES, reconcile::RECORDED, reconcile::STANDING];

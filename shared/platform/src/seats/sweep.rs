@@ -7,6 +7,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{Engine, Error, Reply, TRIES, answer::Found, rebuild::Why};
@@ -19,6 +21,9 @@ use crate::{
 const BATCH: i64 = 2000;
 /// Licenses asked about at the same time.
 const CONCURRENCY: usize = 64;
+/// Licenses rebuilt at the same time. A rebuild keeps Redis busy for as long as the license is large, and whoever waits behind too
+/// many of them gives up.
+const REBUILDS: usize = 4;
 /// How long one batch may take before it is given up; its rows are then free for the next.
 const BATCH_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -41,6 +46,7 @@ pub struct SweepReport {
 pub struct Sweeper {
     engine: Arc<Engine>,
     database: Database,
+    rebuilds: Arc<Semaphore>,
 }
 
 // Half a TTL by each license's own policy; rows are taken from the most urgent on, and a cursor goes past those that
@@ -51,6 +57,13 @@ WHERE s.ended_at IS NULL AND (s.expires_at, s.id) > ($2, $3) AND s.expires_at < 
   AND s.expires_at < $1::timestamptz + make_interval(secs => l.session_ttl_seconds / 2.0)
 ORDER BY s.expires_at, s.id LIMIT $4
 FOR UPDATE OF s SKIP LOCKED";
+
+// The same rows, left alone.
+pub(super) const PREVIEW: &str = "-- sweep::preview
+SELECT s.id, s.license_id, s.expires_at FROM sessions s JOIN licenses l ON l.id = s.license_id
+WHERE s.ended_at IS NULL AND (s.expires_at, s.id) > ($2, $3) AND s.expires_at < $1::timestamptz + make_interval(secs => (SELECT max(session_ttl_seconds) FROM licenses) / 2.0)
+  AND s.expires_at < $1::timestamptz + make_interval(secs => l.session_ttl_seconds / 2.0)
+ORDER BY s.expires_at, s.id LIMIT $4";
 
 pub(super) const RENEW: &str = "-- sweep::renew
 UPDATE sessions s SET expires_at = alive.until
@@ -80,8 +93,8 @@ struct Verdict {
 impl Sweeper {
     /// A sweeper; `database` must act as [`crate::db::Role::Jobs`].
     #[must_use]
-    pub const fn new(engine: Arc<Engine>, database: Database) -> Self {
-        Self { engine, database }
+    pub fn new(engine: Arc<Engine>, database: Database) -> Self {
+        Self { engine, database, rebuilds: Arc::new(Semaphore::new(REBUILDS)) }
     }
 
     /// Goes once through every session that has less than half a TTL left by its record.
@@ -97,6 +110,32 @@ impl Sweeper {
         self.engine.counters.expired.inc_by(report.expired);
         self.take_out_revoked().await?;
         Ok(report)
+    }
+
+    /// Tells what a sweep would find now, and changes nothing. Licenses that Redis has forgotten are counted as such, and their
+    /// sessions not at all.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn preview(&self) -> Result<SweepReport, Error> {
+        let mut report = SweepReport::default();
+        let mut from = (Timestamp::UNIX_EPOCH, Uuid::nil());
+        loop {
+            let now = self.engine.scripts.now().await?;
+            let rows = self.database.query(PREVIEW, &[&now, &from.0, &from.1, &BATCH]).await?;
+            let Some(last) = rows.last() else { return Ok(report) };
+            from = (last.try_get(2)?, last.try_get(0)?);
+            for (license, sessions) in by_license(&rows)? {
+                let Reply::Done(found) = self.engine.scripts.look(LicenseId::from_uuid(license), &sessions).await? else {
+                    report.rebuilt += 1;
+                    continue;
+                };
+                let later = |(found, (_, due)): &(&Found, &(SessionKey, Timestamp))| matches!(found, Found::Alive(until) if until > due);
+                report.renewed += found.iter().zip(&sessions).filter(later).map(|_| 1).sum::<u64>();
+                report.expired += found.iter().map(|found| u64::from(matches!(found, Found::Dead))).sum::<u64>();
+                report.rebuilt += u64::from(found.iter().any(|found| matches!(found, Found::Forgotten)));
+            }
+        }
     }
 
     /// A client whose session was revoked beats on until it is told: were the session back in Redis, it would live for good.
@@ -122,10 +161,7 @@ impl Sweeper {
             let rows = transaction.query(&due, &[&now, &from.0, &from.1, &BATCH]).await?;
             let Some(last) = rows.last() else { return Ok(None) };
             let last = (last.try_get(2)?, last.try_get(0)?);
-            let mut licenses: HashMap<Uuid, Vec<(SessionKey, Timestamp)>> = HashMap::new();
-            for row in &rows {
-                licenses.entry(row.try_get(1)?).or_default().push((SessionKey::from_uuid(row.try_get(0)?), row.try_get(2)?));
-            }
+            let licenses = by_license(&rows)?;
             let verdicts: Vec<Verdict> = stream::iter(licenses)
                 .map(|(license, sessions)| self.ask(LicenseId::from_uuid(license), sessions))
                 .buffer_unordered(CONCURRENCY)
@@ -157,6 +193,7 @@ impl Sweeper {
                     was_cold = true;
                     let known = self.engine.licenses.by_id(self.engine.database(), license).await?;
                     let Some(known) = known else { break };
+                    let _turn = self.rebuilds.acquire().await;
                     match self.engine.rebuild(&known, Why::Cold).await {
                         Ok(()) => {}
                         Err(Error::Unsettled(_)) => break,
@@ -178,6 +215,14 @@ impl Sweeper {
         }
         Ok(())
     }
+}
+
+fn by_license(rows: &[Row]) -> Result<HashMap<Uuid, Vec<(SessionKey, Timestamp)>>, Error> {
+    let mut licenses: HashMap<Uuid, Vec<(SessionKey, Timestamp)>> = HashMap::new();
+    for row in rows {
+        licenses.entry(row.try_get(1)?).or_default().push((SessionKey::from_uuid(row.try_get(0)?), row.try_get(2)?));
+    }
+    Ok(licenses)
 }
 
 /// Writes what Redis said to the locked rows, and names the licenses that Redis must be reminded of.

@@ -22,6 +22,9 @@ FROM licenses l JOIN tenants t ON t.id = l.tenant_id
 WHERE l.signed_version IS DISTINCT FROM l.version OR l.signed_by < $1 OR l.signed_by > $1
 LIMIT $2";
 
+pub(super) const COUNT_CHANGED: &str = "-- signing::count_changed
+SELECT count(*) FROM licenses WHERE signed_version IS DISTINCT FROM version OR signed_by < $1 OR signed_by > $1";
+
 pub(super) const SIGNED: &str = "-- signing::signed
 UPDATE licenses SET signed_document = $3, signed_version = $2, signed_by = $4 WHERE id = $1 AND version = $2";
 
@@ -59,6 +62,17 @@ pub async fn sign_changed(database: &Database, root: &dyn RootSigner, now: Times
             return Ok(signed);
         }
     }
+}
+
+/// Counts the licenses whose documents [`sign_changed`] would sign now.
+///
+/// # Errors
+/// Any [`Error`].
+pub async fn count_changed(database: &Database, root: &dyn RootSigner) -> Result<u64, Error> {
+    let key = root.public_key().await?;
+    let rows = database.query(COUNT_CHANGED, &[&key.kid()]).await?;
+    let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+    Ok(count.unsigned_abs())
 }
 
 /// Signs the document of a license as it is now.

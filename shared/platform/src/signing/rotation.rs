@@ -10,7 +10,7 @@ use super::{
     Error, LeafJwk, RootPublicKey, RootSigner, Schedule, SealingKey,
     jws::{self, Kind},
     leaf::NewLeaf,
-    schedule::{CLOCK_DIFFERENCE, Known, LONGEST_LEASE, Make, State},
+    schedule::{CLOCK_DIFFERENCE, Known, LONGEST_LEASE, Make, Outlook, State},
 };
 use crate::{
     db::{self, Database},
@@ -119,6 +119,31 @@ impl KeyRotation {
             tracing::info!(?rotated, "keys rotated");
         }
         Ok(rotated)
+    }
+
+    /// Tells what is due now, and changes nothing. The leaf that would be made has no name yet, and an empty one here.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn preview(&self) -> Result<Rotated, Error> {
+        let leaves = self.leaves(&self.root.public_key().await?.kid()).await?;
+        let plan = self.schedule.plan(self.clock.now(), &leaves);
+        let made = plan.make.map(|_| String::new());
+        let activated = plan.activate.or_else(|| plan.make.filter(|make| make.is_active).map(|_| String::new()));
+        Ok(Rotated { made, activated, retired: plan.retire, purged: plan.purge })
+    }
+
+    /// Tells how long the keys still last, whether or not the root can be reached.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn outlook(&self) -> Result<Outlook, Error> {
+        Ok(self.schedule.outlook(self.clock.now(), &self.leaves("").await?))
+    }
+
+    async fn leaves(&self, root_kid: &str) -> Result<Vec<Known>, Error> {
+        let mut client = self.database.client().await?;
+        known(&client.transaction().await?, root_kid).await
     }
 
     /// Puts a leaf on the revocation list, destroys it, and lets another one sign at once. False: there is no such leaf, or it was

@@ -68,7 +68,27 @@ pub(super) struct Plan {
     pub(super) make: Option<Make>,
 }
 
+/// How long the keys still last.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Outlook {
+    /// When the leaf that signs now was to stop, if one signs.
+    pub signs_until: Option<Timestamp>,
+    /// Whether the next one is made and published.
+    pub has_next: bool,
+    /// Whether the rotation has missed a window: nothing signs, or the next leaf is not made although half of the time for it is
+    /// over, or has not taken over when it should have.
+    pub is_late: bool,
+}
+
 impl Schedule {
+    /// How long these leaves last.
+    pub(super) fn outlook(&self, now: Timestamp, leaves: &[Known]) -> Outlook {
+        let signs_until = leaves.iter().find(|leaf| leaf.state == State::Active).map(|leaf| leaf.signs_until);
+        let has_next = leaves.iter().any(|leaf| leaf.state == State::Pending);
+        let late_from = |until| if has_next { until + self.published_ahead } else { until - self.made_ahead / 2 };
+        Outlook { signs_until, has_next, is_late: signs_until.is_none_or(|until| late_from(until) <= now) }
+    }
+
     /// What is due now. `leaves` are those that are not gone: at most one of them active and one pending.
     pub(super) fn plan(&self, now: Timestamp, leaves: &[Known]) -> Plan {
         let of = |state: State| leaves.iter().find(|leaf| leaf.state == state);
@@ -147,6 +167,17 @@ mod tests {
         let plan = schedule.plan(at(30), &leaves);
         assert_eq!(plan.make, Some(Make { signs_from: at(30) + schedule.published_ahead, is_active: false }));
         assert_eq!(plan.retire, None);
+    }
+
+    #[test]
+    fn the_alarm_is_raised_when_a_window_is_missed_and_not_before() {
+        let schedule = Schedule::default();
+        let mut leaves = vec![leaf("one", State::Active, 0, 24)];
+        let is_late = |hours, leaves: &[Known]| schedule.outlook(at(hours), leaves).is_late;
+        assert!(is_late(0, &[]), "nothing signs");
+        assert!(!is_late(22, &leaves) && is_late(23, &leaves), "the next is not made");
+        leaves.push(leaf("two", State::Pending, 24, 48));
+        assert!(!is_late(24, &leaves) && is_late(25, &leaves), "the next has not taken over");
     }
 
     #[test]

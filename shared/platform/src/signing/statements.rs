@@ -19,5 +19,6 @@ pub const JOBS: &[&str] = &[
     rotation::LAST_LIST,
     rotation::ADD_LIST,
     documents::CHANGED,
+    documents::COUNT_CHANGED,
     documents::SIGNED,
 ];

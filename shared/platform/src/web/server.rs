@@ -59,6 +59,17 @@ where
     Ok(())
 }
 
+/// Serves the metrics page alone, in the background, for a process that serves nothing else; answers where.
+///
+/// # Errors
+/// If the port cannot be had.
+pub async fn serve_metrics(host: IpAddr, port: u16, metrics: Arc<Metrics>) -> io::Result<SocketAddr> {
+    let pages = listen(host, port).await?;
+    let address = pages.local_addr()?;
+    tokio::spawn(accept(pages, metrics.router(), GracefulShutdown::new()));
+    Ok(address)
+}
+
 /// Listens, or tells where it could not.
 async fn listen(host: IpAddr, port: u16) -> io::Result<TcpListener> {
     let address = SocketAddr::new(host, port);

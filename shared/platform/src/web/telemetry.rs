@@ -19,7 +19,7 @@ use tracing_subscriber::{
 use crate::domain::{Clock, SystemClock, rfc3339};
 
 /// Starts logging, once for each process.
-pub(super) fn init() {
+pub fn init() {
     let filter =
         EnvFilter::try_from_env("LOG_LEVEL").or_else(|_| EnvFilter::try_from_default_env()).unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter);

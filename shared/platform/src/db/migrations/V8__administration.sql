@@ -1,11 +1,5 @@
 -- The administration: how its lists are read, what it blocks, and creations that may be asked for twice.
 
--- The planner takes an equation of settings to hold for one row of two hundred, and so to read for staff two hundred times what is shown:
--- it would sort a table instead. Of a choice between true and false it expects half.
-CREATE OR REPLACE FUNCTION is_staff() RETURNS boolean
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN CASE WHEN coalesce(current_setting('coditect.staff', true), '') = 'yes' THEN true ELSE false END;
-
 -- For staff over all tenants, whose lists would else be sorted anew for every page.
 CREATE INDEX users_newest ON users (created_at, id);
 -- NULLS LAST keeps these from being taken for the list of one tenant, which would be looked for among the newer licenses of all others.

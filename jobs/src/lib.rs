@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+
+mod command;
+pub mod cron;
+pub mod job;
+pub mod jobs;
+mod ledger;
+pub mod meter;
+pub mod order;
+mod pace;
+pub mod perform;
+pub mod pubsub;
+pub mod schedule;
+mod settings;
+pub mod worker;
+
+pub use command::run;
+pub use settings::{JobSettings, ScheduleSettings};

@@ -1,0 +1,151 @@
+//! The binary as it is called.
+
+use std::{
+    process::{Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use testkit::{TestDatabase, keys, policy, redis_settings};
+use tokio::process::{Child, Command};
+
+use crate::queue::Queue;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_jobs");
+
+fn command(database: &TestDatabase, arguments: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).env_remove("PUBSUB_EMULATOR_HOST").env("LOG_LEVEL", "info");
+    command.env("DATABASE_URL", database.url()).env("REDIS_URL", redis_settings().redis_url.expose()).envs(keys::settings());
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+async fn run(database: &TestDatabase, arguments: &[&str]) -> Output {
+    command(database, arguments).output().await.expect("the binary starts")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("it prints UTF-8")
+}
+
+#[tokio::test]
+async fn a_job_runs_by_hand_and_tells_before_what_it_would_do() {
+    let database = TestDatabase::new().await;
+    let owner = database.owner().await;
+    database.customer(policy(1)).await;
+    owner.batch_execute("UPDATE licenses SET version = version + 1").await.unwrap();
+    let expected = r#"{"counts":{"made":0,"activated":0,"retired":0,"purged":0,"documents_signed":1},"job":"rotate-keys","state":"#;
+    for (arguments, state) in [
+        (&["run", "rotate-keys", "--dry-run"][..], "would be done"),
+        (&["run", "rotate-keys", "--dry-run"], "would be done"),
+        (&["run", "rotate-keys"], "done"),
+    ] {
+        let output = run(&database, arguments).await;
+        assert!(output.status.success(), "{output:?}");
+        let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(printed, serde_json::from_str::<serde_json::Value>(&format!("{expected}\"{state}\"}}")).unwrap());
+    }
+    let signed = owner.query_one("SELECT signed_version = version FROM licenses", &[]).await.unwrap();
+    assert!(signed.get::<_, bool>(0));
+    let swept = run(&database, &["run", "sweep-sessions", "--dry-run"]).await;
+    assert!(text(&swept.stdout).contains(r#""expired":0"#), "{swept:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_call_is_told_what_is_wrong() {
+    let database = TestDatabase::new().await;
+    for (arguments, code, said) in [
+        (&["run", "sweep"][..], 2, "jobs list"),
+        (&["run", "purge", "--args", "[]"], 2, "--args"),
+        (&["run", "sweep-sessions", "--args", r#"{"times": 99}"#], 1, "times must be between"),
+        (&["worker"], 2, "--pubsub-subscription"),
+        (&["worker", "--pubsub-subscription", "s"], 2, "projects/"),
+    ] {
+        let output = run(&database, arguments).await;
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(text(&output.stderr).contains(said), "{output:?}");
+    }
+    assert!(text(&run(&database, &["migrate"]).await.stdout).contains("up to date"));
+}
+
+#[tokio::test]
+async fn the_runbook_has_the_table_of_jobs() {
+    let database = TestDatabase::new().await;
+    let output = run(&database, &["list"]).await;
+    assert!(include_str!("../../README.md").contains(text(&output.stdout)), "put this there:\n{}", text(&output.stdout));
+    let json: serde_json::Value = serde_json::from_slice(&run(&database, &["list", "--json"]).await.stdout).unwrap();
+    let sweep = &json[0];
+    assert_eq!((sweep["cron"].as_str(), &sweep["message"]["args"]["times"]), (Some("* * * * *"), &2.into()));
+    for job in json.as_array().unwrap() {
+        assert_eq!(job["message"]["job"], job["job"]);
+    }
+}
+
+fn worker(database: &TestDatabase, queue: &Queue, subscription: &str) -> Child {
+    let mut command = command(database, &["worker"]);
+    command.env("PUBSUB_EMULATOR_HOST", &queue.host).env("PUBSUB_SUBSCRIPTION", subscription).env("METRICS_PORT", "0");
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts")
+}
+
+async fn terminate(worker: &mut Child) -> (Option<i32>, Duration) {
+    let begun = Instant::now();
+    let id = worker.id().expect("it runs").to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+    let status = tokio::time::timeout(Duration::from_secs(12), worker.wait()).await.expect("it stops in time");
+    (status.unwrap().code(), begun.elapsed())
+}
+
+#[tokio::test]
+async fn the_worker_ends_on_sigterm_within_nine_seconds_whatever_it_is_at() {
+    let database = TestDatabase::new().await;
+    let queue = Queue::new().await;
+    let mut idle = worker(&database, &queue, &queue.subscription);
+    queue.publish(r#"{"job": "rotate-keys"}"#).await;
+    queue.until(Duration::from_secs(30), |seen| seen[0].acks == 1).await;
+    let (code, took) = terminate(&mut idle).await;
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(2), "{took:?}");
+
+    // Two sweeps, thirty seconds apart: it cannot wait for the second.
+    let mut busy = worker(&database, &queue, &queue.subscription);
+    queue.publish(r#"{"job": "sweep-sessions", "args": {"times": 2}}"#).await;
+    queue.until(Duration::from_secs(30), |seen| seen[1].deliveries == 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (code, took) = terminate(&mut busy).await;
+    assert_eq!((code, queue.seen().await[1].acks), (Some(0), 0));
+    assert!(took < Duration::from_secs(9), "{took:?}");
+}
+
+#[tokio::test]
+async fn the_worker_ends_with_an_error_if_it_cannot_work() {
+    let database = TestDatabase::new().await;
+    let queue = Queue::new().await;
+    let ended = worker(&database, &queue, "projects/test/subscriptions/none").wait_with_output().await.unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(text(&ended.stderr).contains("none"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_job_whose_worker_is_killed_in_the_middle_is_done_by_another_and_once() {
+    let database = TestDatabase::new().await;
+    let (mut owner, queue) = (database.owner().await, Queue::new().await);
+    owner.batch_execute("UPDATE signing_keys SET signs_until = now() + interval '1 hour'").await.unwrap();
+    // Whoever changes keys waits for this.
+    let obstacle = owner.transaction().await.unwrap();
+    obstacle.query("SELECT pg_advisory_xact_lock(7205759404)", &[]).await.unwrap();
+    let mut killed = worker(&database, &queue, &queue.subscription);
+    queue.publish(r#"{"job": "rotate-keys"}"#).await;
+    let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    while obstacle.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    killed.kill().await.unwrap();
+    obstacle.commit().await.unwrap();
+
+    let mut next = worker(&database, &queue, &queue.subscription);
+    queue.until(Duration::from_secs(60), |seen| seen[0].acks == 1).await;
+    assert!(queue.seen().await[0].deliveries >= 2);
+    let keys = owner.query_one("SELECT count(*) FROM signing_keys", &[]).await.unwrap();
+    assert_eq!(keys.get::<_, i64>(0), 2);
+    assert_eq!(terminate(&mut next).await.0, Some(0));
+}

@@ -1,0 +1,41 @@
+//! The jobs on their schedules in processes that know of each other by the database alone.
+
+use std::time::{Duration, Instant};
+
+use jobs::cron;
+use platform::web::Metrics;
+use prometheus_client::registry::Registry;
+use testkit::policy;
+use tokio::time::sleep;
+
+use crate::rig::{Rig, elsewhere};
+
+#[tokio::test]
+async fn two_processes_sweep_and_rotate_and_do_the_rest_once() {
+    let rig = Rig::new().await;
+    let customer = rig.database.customer(policy(2)).await;
+    rig.seat(&customer, "device").await;
+    // The record is due for a write-back, and Redis says alive.
+    rig.owner.batch_execute("UPDATE sessions SET expires_at = expires_at - interval '200 s'; DELETE FROM signing_keys").await.unwrap();
+    let workers = [elsewhere(rig.database.url().to_owned()), elsewhere(rig.database.url().to_owned())];
+    for worker in &workers {
+        cron::start(worker, &[("sweep-sessions", 1), ("rotate-keys", 1)]);
+    }
+    let begun = Instant::now();
+    let done = "SELECT (SELECT count(*) FROM sessions WHERE expires_at > now() + interval '200 s')
+                     + (SELECT count(*) FROM signing_keys) + (SELECT count(*) FROM job_runs WHERE job = 'purge' AND done_at IS NOT NULL)";
+    while rig.number(done).await < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", rig.number(done).await);
+        sleep(Duration::from_millis(50)).await;
+    }
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(rig.number(done).await, 3);
+    assert_eq!(rig.number("SELECT count(*) FROM job_runs WHERE attempt > 1").await, 0);
+    for worker in workers {
+        let mut registry = Registry::default();
+        worker.meter.register(&mut registry);
+        let page = Metrics::new(registry).page();
+        assert!(page.contains(r#"coditect_job_runs_total{job="sweep-sessions",outcome="done"}"#), "{page}");
+        assert!(page.contains(r#"coditect_job_last_done_seconds{job="rotate-keys"}"#), "{page}");
+    }
+}

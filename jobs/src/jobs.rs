@@ -14,5 +14,4 @@ pub const JOBS: &[&Job] =
     &[&sweep_sessions::JOB, &rotate_keys::JOB, &roll_up_usage::JOB, &reconcile_seats::JOB, &expire_licenses::JOB, &purge::JOB];
 
 /// Every statement of the jobs, for the test that prepares them all.
-pub const STATEMENTS: &[&[&str]] =
-    &[crate::ledger::STATEMENTS, roll_up_usage::STATEMENTS, expire_licenses::STATEMENTS, purge::STATEMENTS];
+pub const STATEMENTS: &[&[&str]] = &[crate::ledger::STATEMENTS, roll_up_usage::STATEMENTS, expire_licenses::STATEMENTS, purge::STATEMENTS];

@@ -17,4 +17,4 @@ pub mod worker;
 
 pub use command::run;
 pub use root::RootSettings;
-pub use settings::{JobSettings, ScheduleSettings};
+pub use settings::{JobSettings, RetentionSettings, ScheduleSettings};

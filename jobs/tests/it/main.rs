@@ -4,7 +4,9 @@
 
 mod command_line;
 mod cron;
+mod expire_licenses;
 mod ledger;
+mod purge;
 mod queue;
 mod reconcile_seats;
 mod rig;

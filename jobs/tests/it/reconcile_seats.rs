@@ -193,7 +193,9 @@ async fn a_session_that_beats_and_is_in_no_record_is_told_of_and_left_alone() {
 
 #[tokio::test]
 async fn a_policy_that_is_not_the_records_is_corrected() {
-    for (field, value) in [("version", "0"), ("version", "99"), ("seats", "9"), ("ttl", "1000"), ("standing", "license_suspended"), ("ends", "5")] {
+    for (field, value) in
+        [("version", "0"), ("version", "99"), ("seats", "9"), ("ttl", "1000"), ("standing", "license_suspended"), ("ends", "5")]
+    {
         let mut scene = Scene::new().await;
         scene.redis("HSET", "policy", &[field.as_bytes(), value.as_bytes()]).await;
         scene.is_mended(&[("policy", 1)], 1).await;
@@ -327,7 +329,9 @@ async fn beside_live_traffic_nothing_is_found_and_with_a_vandal_nobody_is_thrown
     let mut runs = 0;
     let look = async || {
         let both = join_all(contexts[..2].iter().map(|context| perform(context, job, None, Map::new()))).await;
-        both.into_iter().flat_map(|came| if let Outcome::Done(counts) = came.unwrap() { drift(&counts) } else { vec![] }).collect::<Vec<_>>()
+        both.into_iter()
+            .flat_map(|came| if let Outcome::Done(counts) = came.unwrap() { drift(&counts) } else { vec![] })
+            .collect::<Vec<_>>()
     };
     let begun = std::time::Instant::now();
     while begun.elapsed() < Duration::from_secs(2) {

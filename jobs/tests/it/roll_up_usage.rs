@@ -92,7 +92,8 @@ async fn what_redis_has_counted_is_written_down_however_often_and_by_however_man
     let workers: Vec<_> = (0..4).map(|_| rig.another()).collect();
     let job = order::job("roll-up-usage").unwrap();
     let came = join_all(workers.iter().map(|context| perform(context, job, None, Map::new()))).await;
-    let sum: u64 = came.into_iter().map(|came| if let Outcome::Done(counts) = came.unwrap() { count(&counts, "hours_written") } else { 0 }).sum();
+    let sum: u64 =
+        came.into_iter().map(|came| if let Outcome::Done(counts) = came.unwrap() { count(&counts, "hours_written") } else { 0 }).sum();
     assert_eq!((sum, written(&rig, &customer).await), (1, vec![(began, [3, 1, 3, 3])]));
     assert!(matches!(rig.run("roll-up-usage", Some("slot")).await.unwrap(), Outcome::Done(_)));
     assert_eq!(rig.run("roll-up-usage", Some("slot")).await.unwrap(), Outcome::DoneBefore);

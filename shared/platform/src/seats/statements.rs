@@ -17,5 +17,5 @@ pub const FUNCTIONS: &[&str] = &[
 ];
 
 /// Those that run as [`crate::db::Role::Jobs`].
-pub const JOBS: &[&str] = 
+pub const JOBS: &[&str] =
     &[sweep::DUE, sweep::PREVIEW, sweep::RENEW, sweep::END, reconcile::LICENSES, reconcile::RECORDED, reconcile::STANDING];

@@ -71,7 +71,7 @@ WITH over AS (
     RETURNING s.tenant_id, s.license_id, s.id, s.ended_at
 )
 INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id, details)
-SELECT tenant_id, ended_at, 'system', 'session.expired', license_id, id, '{\"because\": \"license_expired\"}'::jsonb FROM ended RETURNING session_id";
+SELECT tenant_id, ended_at, 'system', 'session.expired', license_id, id, '{\"because\": \"license_expired\"}'::jsonb FROM ended";
 
 const SETTLE: &str = "-- expire_licenses::settle
 UPDATE licenses l SET settled_for = l.expires_at WHERE l.id = $1 AND l.expires_at <= $2 AND l.expired_for = l.expires_at

@@ -43,7 +43,7 @@ pub(super) const JOB: Job = Job {
 
 const FORGET_ANSWERS: &str = "-- purge::forget_answers
 DELETE FROM idempotent_answers WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM idempotent_answers WHERE created_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    SELECT ctid FROM idempotent_answers WHERE created_at < $1 ORDER BY created_at LIMIT $2
 )) RETURNING 1";
 
 const FORGET_RUNS: &str = "-- purge::forget_runs

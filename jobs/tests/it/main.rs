@@ -5,6 +5,7 @@
 mod command_line;
 mod cron;
 mod expire_licenses;
+mod large;
 mod ledger;
 mod purge;
 mod queue;

@@ -37,7 +37,7 @@ async fn old_rows(rig: &Rig) {
     rig.owner.execute(sql, &[&rig.clock.now()]).await.unwrap();
     let sql = "INSERT INTO signing_keys (kid, usage, state, root_kid, certificate, public_key, created_at, signs_from, signs_until, expires_at, revoked_at)
                SELECT 'old-' || n, usage, CASE WHEN n = 1 THEN 'retired' ELSE 'gone' END, root_kid, '', public_key, $1::timestamptz - interval '500 days',
-                      $1::timestamptz - interval '500 days', $1::timestamptz - interval '499 days', $1::timestamptz - make_interval(days => 300 + n * 50),
+                      $1::timestamptz - interval '500 days', $1::timestamptz - interval '499 days', $1::timestamptz - make_interval(days => 310 + n * 50),
                       CASE WHEN n = 3 THEN $1 END
                FROM signing_keys, generate_series(0, 3) n WHERE state = 'active'";
     rig.owner.execute(sql, &[&rig.clock.now()]).await.unwrap();

@@ -48,7 +48,8 @@ BEGIN
     IF to_regclass('public.' || part) IS NOT NULL THEN
         RETURN;
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('sessions_archive', 0));
+    -- The lock that making it takes anyway; whoever waits for it then sees what another has made.
+    LOCK TABLE public.sessions_archive IN ACCESS EXCLUSIVE MODE;
     IF to_regclass('public.' || part) IS NOT NULL THEN
         RETURN;
     END IF;

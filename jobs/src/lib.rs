@@ -10,11 +10,9 @@ pub mod order;
 mod pace;
 pub mod perform;
 pub mod pubsub;
-mod root;
 pub mod schedule;
 mod settings;
 pub mod worker;
 
 pub use command::run;
-pub use root::RootSettings;
 pub use settings::{JobSettings, RetentionSettings, ScheduleSettings};

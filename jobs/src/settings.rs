@@ -3,6 +3,7 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use clap::Args;
+use kms::RootSettings;
 use platform::{
     db::{Database, DatabaseSettings, Role},
     domain::{Clock, SystemClock},
@@ -10,7 +11,7 @@ use platform::{
     signing::{KeyRotation, Schedule, SealingSettings},
 };
 
-use crate::{job::Context, meter::Meter, root::RootSettings};
+use crate::{job::Context, meter::Meter};
 
 /// When leaf keys change.
 #[derive(Args, Clone, Copy, Debug)]

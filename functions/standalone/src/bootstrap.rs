@@ -3,14 +3,13 @@
 use std::{error::Error, time::Duration};
 
 use clap::Args;
+use kms::RootSettings;
 use platform::{
     db::{self, DatabaseSettings, NewCustomer},
     domain::{Clock, Email, Policy, SeatUnit, SystemClock, Tier},
     signing,
 };
 use serde_json::json;
-
-use jobs::RootSettings;
 
 #[derive(Args, Debug)]
 pub(super) struct Settings {

@@ -3,13 +3,14 @@
 use std::{error::Error, sync::Arc};
 
 use clap::{Args, Subcommand};
+use kms::RootSettings;
 use platform::{
     db::{Database, DatabaseSettings, Role},
     domain::{Clock, SystemClock},
     signing::{self, KeyRotation, SealingSettings},
 };
 
-use jobs::{RootSettings, ScheduleSettings};
+use jobs::ScheduleSettings;
 
 #[derive(Args, Debug)]
 pub(super) struct Settings {

@@ -12,6 +12,7 @@ pub(super) fn print() -> Result<(), Box<dyn Error + Send + Sync>> {
         heartbeat::api().into_openapi(),
         release::api().into_openapi(),
         validate::api().into_openapi(),
+        admin::api().into_openapi(),
         discovery::api().into_openapi(),
     ];
     println!("{}", serde_json::to_string_pretty(&web::describe(parts))?);

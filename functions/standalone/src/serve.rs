@@ -2,10 +2,13 @@
 
 use std::{error::Error, process::ExitCode, sync::Arc};
 
+use admin::AdminParts;
 use axum::Router;
 use clap::Args;
-use jobs::{JobSettings, RetentionSettings, RootSettings, ScheduleSettings, cron, job};
+use jobs::{JobSettings, RetentionSettings, ScheduleSettings, cron, job};
+use kms::RootSettings;
 use platform::{
+    db::{Database, Role},
     domain::SystemClock,
     seats::{Limiter, RedisLink},
     signing::PublishedKeys,
@@ -49,6 +52,7 @@ struct EverythingSettings {
 struct Everything {
     functions: AcquireParts,
     public: Public,
+    admin: AdminParts,
     jobs: job::Context,
     sweep_interval: u64,
 }
@@ -63,11 +67,20 @@ impl Parts for Everything {
         let keys = Arc::new(PublishedKeys::new(seats.database().clone(), Arc::new(SystemClock)));
         let public = Public { keys, limiter: functions.limiter() };
         let redis = RedisLink::new(&seat_settings.redis)?;
+        let admin = Database::new(&seat_settings.database, Role::Admin)?;
         let (database, redis_settings, sealing) = (seat_settings.database, seat_settings.redis, function.signed.sealing);
-        let jobs = JobSettings { database, redis: redis_settings, sealing, root, schedule, retention };
+        let jobs = JobSettings { database, redis: redis_settings, sealing: sealing.clone(), root, schedule, retention };
         let jobs = jobs.open_with(redis, Arc::clone(seats))?;
         jobs.meter.register(registry);
-        Ok(Self { functions, public, jobs, sweep_interval })
+        let admin = AdminParts {
+            database: admin,
+            seats: Arc::clone(seats),
+            callers: Arc::clone(&functions.callers),
+            root: Arc::clone(&jobs.root),
+            sealing: sealing.sealing_key,
+            clock: Arc::clone(&jobs.clock),
+        };
+        Ok(Self { functions, public, admin, jobs, sweep_interval })
     }
 
     async fn unreachable(&self) -> Vec<&'static str> {
@@ -93,7 +106,7 @@ pub(super) fn run(settings: Settings) -> ExitCode {
         // A leaf that signs for less than the interval is a test's: then the keys are looked at more often.
         let signing_interval = (everything.jobs.rotation.schedule().signs_for.as_secs() / 2).clamp(1, SIGNING_INTERVAL);
         cron::start(&everything.jobs, &[("sweep-sessions", everything.sweep_interval), ("rotate-keys", signing_interval)]);
-        router(everything.functions, everything.public)
+        router(everything.functions, everything.public).merge(admin::router(everything.admin))
     })
 }
 

@@ -88,7 +88,7 @@ impl Scene {
     }
 
     /// Finds exactly this, first without touching anything, then mending it for good; and both clients have kept their seats.
-    async fn is_mended(mut self, found: &[(&str, u64)], free_afterwards: usize) {
+    async fn finds_and_mends(mut self, found: &[(&str, u64)], free_afterwards: usize) {
         let before = vandal::copy(&mut self.redis, &self.customer).await;
         for _ in 0..2 {
             assert_eq!(drift(&self.rig.rehearse("reconcile-seats").await), found);
@@ -126,32 +126,32 @@ async fn where_all_is_in_order_nothing_is_found_nor_changed() {
     scene.rig.context.engine.release(seat.session).await.unwrap();
     assert_eq!(scene.rig.counts("reconcile-seats").await.iter().next(), Some(("licenses", 3)));
     assert!(!vandal::knows(&mut vandal::connection().await, &cold).await);
-    scene.is_mended(&[], 1).await;
+    scene.finds_and_mends(&[], 1).await;
 }
 
 #[tokio::test]
 async fn a_session_that_redis_has_lost_is_written_back() {
     let mut scene = Scene::new().await;
     scene.lose(0).await;
-    scene.is_mended(&[("missing", 1)], 1).await;
+    scene.finds_and_mends(&[("missing", 1)], 1).await;
     // Of another only the record is gone, and what led to it leads nowhere.
     let mut scene = Scene::new().await;
     let session = scene.session(1);
     scene.redis("HDEL", "sessions", &[&session]).await;
-    scene.is_mended(&[("missing", 1), ("index", 1)], 1).await;
+    scene.finds_and_mends(&[("missing", 1), ("index", 1)], 1).await;
     // Redis as it was before somebody sat.
     let mut scene = Scene::new().await;
     for name in ["sessions", "expiry", "holders", "taken"] {
         scene.redis("DEL", name, &[]).await;
     }
-    scene.is_mended(&[("missing", 2)], 1).await;
+    scene.finds_and_mends(&[("missing", 2)], 1).await;
 }
 
 #[tokio::test]
 async fn a_license_that_redis_has_forgotten_is_rebuilt_if_somebody_sits() {
     let mut scene = Scene::new().await;
     scene.redis("DEL", "policy", &[]).await;
-    scene.is_mended(&[("forgotten", 1)], 1).await;
+    scene.finds_and_mends(&[("forgotten", 1)], 1).await;
 }
 
 #[tokio::test]
@@ -163,13 +163,13 @@ async fn a_session_that_has_ended_is_taken_out_of_redis() {
     // Within ten seconds the release that ended it may still be at it.
     assert_eq!(drift(&scene.rig.counts("reconcile-seats").await), []);
     scene.rig.clock.advance(Duration::from_secs(10));
-    scene.is_mended(&[("ended", 1)], 1).await;
+    scene.finds_and_mends(&[("ended", 1)], 1).await;
 
     // One who sits on a seat that was given to another.
     scene = Scene::new().await;
     let record = scene.record(0).await;
     scene.redis("HSET", "sessions", &[&[7; 16], &record]).await;
-    scene.is_mended(&[("unfinished", 1), ("index", 1)], 1).await;
+    scene.finds_and_mends(&[("unfinished", 1), ("index", 1)], 1).await;
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn a_grant_that_nobody_finishes_is_taken_out_and_one_under_way_is_not() {
     scene.invent(351, false).await;
     assert_eq!(drift(&scene.rig.counts("reconcile-seats").await), []);
     scene.rig.clock.advance(Duration::from_secs(1));
-    scene.is_mended(&[("unfinished", 1)], 1).await;
+    scene.finds_and_mends(&[("unfinished", 1)], 1).await;
 }
 
 #[tokio::test]
@@ -198,11 +198,11 @@ async fn a_policy_that_is_not_the_records_is_corrected() {
     {
         let mut scene = Scene::new().await;
         scene.redis("HSET", "policy", &[field.as_bytes(), value.as_bytes()]).await;
-        scene.is_mended(&[("policy", 1)], 1).await;
+        scene.finds_and_mends(&[("policy", 1)], 1).await;
     }
     let mut scene = Scene::new().await;
     scene.redis("HDEL", "policy", &[b"version"]).await;
-    scene.is_mended(&[("policy", 1)], 1).await;
+    scene.finds_and_mends(&[("policy", 1)], 1).await;
 }
 
 #[tokio::test]
@@ -212,7 +212,7 @@ async fn a_change_that_redis_was_not_told_of_is_told_but_not_while_somebody_may_
     scene.rig.owner.execute(change, &[&scene.rig.clock.now()]).await.unwrap();
     assert_eq!(drift(&scene.rig.counts("reconcile-seats").await), []);
     scene.rig.clock.advance(Duration::from_secs(15));
-    scene.is_mended(&[("policy", 1)], 2).await;
+    scene.finds_and_mends(&[("policy", 1)], 2).await;
 }
 
 #[tokio::test]
@@ -238,7 +238,7 @@ async fn what_redis_counts_by_is_put_right_by_its_sessions() {
         let (command, name, arguments) = damages(scene.session(0)).swap_remove(at);
         let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
         scene.redis(command, name, &arguments).await;
-        scene.is_mended(&[("index", 1)], 1).await;
+        scene.finds_and_mends(&[("index", 1)], 1).await;
     }
 }
 
@@ -279,9 +279,9 @@ async fn a_license_with_thousands_of_seats_is_gone_through_piece_by_piece() {
     assert_eq!(drift(&scene.rig.rehearse("reconcile-seats").await), [("missing", 40), ("index", 1)]);
     assert_eq!(drift(&scene.rig.counts("reconcile-seats").await), [("missing", 40), ("index", 1)]);
     assert_eq!(drift(&scene.rig.counts("reconcile-seats").await), []);
-    let last = scene.rig.seat(&scene.customer, "the last").await;
+    let last = scene.rig.seat(&scene.customer, "the-last").await;
     assert_eq!(last.number.get(), SEATS);
-    assert!(matches!(scene.rig.acquire(&scene.customer, "one more").await, Acquired::Full { .. }));
+    assert!(matches!(scene.rig.acquire(&scene.customer, "one-more").await, Acquired::Full { .. }));
 }
 
 #[tokio::test]

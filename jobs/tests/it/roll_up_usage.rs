@@ -49,9 +49,9 @@ async fn written(rig: &Rig, customer: &Customer) -> Vec<(i64, [i64; 4])> {
     rows.iter().map(|row| (hour(row), [1, 2, 3, 4].map(|column| row.get(column)))).collect()
 }
 
-/// Acquired, heartbeats, peak, seat hours and devices of a license or tenant, by a span and when it began.
-async fn totals(rig: &Rig, subject: uuid::Uuid, span: &str) -> Vec<(i64, [i64; 3], f64, i64)> {
-    let sql = "SELECT starts_at, acquired, heartbeats, peak, seat_seconds / 3600, devices FROM usage_totals
+/// Acquired, heartbeats, peak, sixths of a seat hour and devices of a license or tenant, by a span and when it began.
+async fn totals(rig: &Rig, subject: uuid::Uuid, span: &str) -> Vec<(i64, [i64; 3], i64, i64)> {
+    let sql = "SELECT starts_at, acquired, heartbeats, peak, round(seat_seconds / 600)::bigint, devices FROM usage_totals
                WHERE subject_id = $1 AND span = $2 ORDER BY starts_at";
     let rows = rig.owner.query(sql, &[&subject, &span]).await.unwrap();
     let of = |row: &tokio_postgres::Row| {
@@ -175,12 +175,12 @@ async fn every_hour_that_somebody_sat_in_is_totaled_when_it_is_over_even_after_r
     assert_eq!((count(&would, "hours_totaled"), rig.counts("roll-up-usage").await), (5, would));
 
     let hours = totals(&rig, customer.license.as_uuid(), "hour").await;
-    let seat_hours: Vec<(i64, i64)> = hours.iter().map(|(at, _, hours, _)| (at - began, (hours * 6.0).round() as i64)).collect();
-    assert_eq!(seat_hours, [(0, 5), (1, 6), (2, 6), (3, 6), (4, 1)], "sixths of an hour");
+    let seat_hours: Vec<(i64, i64)> = hours.iter().map(|(at, _, hours, _)| (at - began, *hours)).collect();
+    assert_eq!(seat_hours, [(0, 5), (1, 6), (2, 6), (3, 6), (4, 1)]);
     assert_eq!(totals(&rig, customer.tenant.as_uuid(), "hour").await, hours);
     let days = totals(&rig, customer.tenant.as_uuid(), "day").await;
     assert_eq!(days.iter().map(|(_, [acquired, ..], _, _)| acquired).sum::<i64>(), 1);
-    assert_eq!((days.iter().map(|(_, _, hours, _)| hours).sum::<f64>() * 6.0).round() as i64, 24);
+    assert_eq!(days.iter().map(|(_, _, hours, _)| hours).sum::<i64>(), 24);
     assert_eq!(count(&rig.counts("roll-up-usage").await, "hours_totaled"), 0);
 }
 

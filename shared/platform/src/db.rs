@@ -10,6 +10,7 @@ mod licenses;
 mod migrate;
 mod people;
 mod tls;
+mod transaction;
 
 use std::time::Duration;
 
@@ -22,11 +23,12 @@ use uuid::Uuid;
 pub(crate) use bootstrap::bootstrap;
 pub use bootstrap::{Issued, NewCustomer};
 pub use enrolment::{DemoPerson, enrol, invite_staff};
-pub(crate) use licenses::license;
+pub use licenses::license;
 pub use migrate::{MIGRATIONS_HASH, migrate};
 pub use people::PEOPLE;
 pub(crate) use people::{Person, person_by_identity, person_by_token};
 pub(crate) use tls::client_config;
+pub use transaction::{Scope, Transaction};
 
 use crate::{Secret, domain::TenantId};
 
@@ -102,6 +104,17 @@ pub enum Error {
     /// The settings make no sense.
     #[error("database settings: {0}")]
     Settings(String),
+}
+
+impl Error {
+    /// Whether PostgreSQL refused because of this constraint or unique index.
+    #[must_use]
+    pub fn violates(&self, constraint: &str) -> bool {
+        match self {
+            Self::Query(query) => query.as_db_error().and_then(tokio_postgres::error::DbError::constraint) == Some(constraint),
+            Self::Pool(_) | Self::Deadline | Self::Record(_) | Self::Settings(_) => false,
+        }
+    }
 }
 
 /// A pool of connections that act as one [`Role`]. Cheap to clone.

@@ -10,17 +10,21 @@ mod ids;
 mod license;
 mod license_key;
 mod limits;
+mod name;
+mod session_ref;
 mod time;
 
-pub use access::{Permission, Principal, Standing};
+pub use access::{Permission, Principal, Standing, UserStatus};
 pub use access_token::{AccessToken, InvalidAccessToken};
 pub use document::{LicenseData, LicenseDocument, SignedDocument};
 pub use identity::{Email, Fault, HardwareHash, HardwareId, Holder, IdempotencyKey, Nonce, SeatNumber, fingerprint};
-pub use ids::{InvalidId, LicenseId, SessionId, SessionKey, TenantId, UserId};
+pub use ids::{BlockId, EventId, InvalidId, LicenseId, SessionId, SessionKey, TenantId, TokenId, UserId};
 pub use license::{
     DEFAULT_SESSION_TTL, EndReason, License, LicenseStatus, Occupancy, Policy, Refusal, SeatUnit, TenantStatus, Tier, Unadmitted,
     UnknownWord,
 };
 pub use license_key::{InvalidLicenseKey, LicenseKey, LicenseKeyHash};
 pub use limits::{Allowance, Limit, LimitKind, Verdict};
+pub use name::Name;
+pub use session_ref::SessionRef;
 pub use time::{Clock, SystemClock, Timestamp, from_millis, rfc3339, rfc3339_millis, rfc3339_millis_option};

@@ -19,6 +19,7 @@ mod reconcile;
 mod records;
 mod redis_link;
 mod release;
+mod revoke;
 mod script;
 mod scripts;
 pub mod statements;
@@ -201,15 +202,22 @@ impl Engine {
             return Ok(Counted::Served(Inspected::Unknown, Verdict::Uncounted));
         };
         let (mut limit, mut verdict) = (self.limiter.limit(LimitKind::Principal), Verdict::Uncounted);
-        for _ in 0..TRIES {
-            if let Err(why) = license.admits(caller, None) {
-                return Ok(Counted::Served(Inspected::Unadmitted(why), verdict));
-            }
-            if let Err(refusal) = license.may_be_used(self.clock.now()) {
-                if verdict == Verdict::Uncounted {
+        for tries in 0..TRIES {
+            let admitted = license.admits(caller, None).map_err(Inspected::Unadmitted);
+            let usable = admitted.and_then(|()| license.may_be_used(self.clock.now()).map_err(Inspected::Refused));
+            if let Err(refused) = usable {
+                if tries == 0 && self.may_have_changed(&license).await {
+                    self.licenses.forget(&license);
+                    match self.licenses.by_key(&self.database, &hash, tenant).await? {
+                        Some(newer) => license = newer,
+                        None => return Ok(Counted::Served(Inspected::Unknown, verdict)),
+                    }
+                    continue;
+                }
+                if verdict == Verdict::Uncounted && matches!(refused, Inspected::Refused(_)) {
                     verdict = self.count(license.id, &Caller::Network(network)).await;
                 }
-                return Ok(Counted::under(verdict, Inspected::Refused(refusal)));
+                return Ok(Counted::under(verdict, refused));
             }
             let (used, version) = match self.scripts.occupancy(license.id, network, limit).await? {
                 Reply::Cold => {
@@ -237,6 +245,17 @@ impl Engine {
             }
         }
         Err(Error::Unsettled(license.id))
+    }
+
+    /// Whether a license that refuses may be another one by now: Redis knows of a newer version, or does not know it at all. What has been
+    /// reinstated is served at once, though it was kept here as it was.
+    async fn may_have_changed(&self, license: &License) -> bool {
+        match self.scripts.occupancy(license.id, &[0; 16], self.limiter.limit(LimitKind::Principal).off()).await {
+            Ok(Reply::Done(Counted::Served((_, version), _))) => version > license.version,
+            Ok(Reply::Cold) => true,
+            // Without Redis what is known has to do; and nobody is counted here.
+            Err(_) | Ok(Reply::Done(Counted::Beyond(_))) => false,
+        }
     }
 
     /// Looks the license up again and tells Redis, so that a change takes hold on the very next call everywhere.

@@ -22,7 +22,7 @@ mod schedule;
 mod sealing;
 pub mod statements;
 
-pub use documents::{count_changed, issue, sign_changed};
+pub use documents::{count_changed, issue, sign as sign_document, sign_changed};
 pub use keyring::{Keyring, SealingSettings};
 pub use leaf::{Leaf, LeafJwk, Lease};
 pub use local_root::LocalRoot;

@@ -26,7 +26,7 @@ impl Gate {
     async fn open() -> Self {
         let (provider, other) = (IdentityProvider::start("first").await, IdentityProvider::start("first").await);
         let setting = IdentityProvider::setting(&[&provider, &other]);
-        let platform = Platform::start_with(5, &[("OIDC_ISSUERS", &setting)]).await;
+        let platform = Platform::start_with(5, &[("OIDC_ISSUERS", &setting), ("LIMIT_ANONYMOUS_PER_HOUR", "0")]).await;
         people::invite(&platform.database.owner().await, platform.customer.tenant, Standing::Member, EMAIL).await;
         Self { platform, provider, other }
     }

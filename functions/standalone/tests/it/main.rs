@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails")]
 
+mod administration;
 mod bad_input;
 mod browsers;
 mod client;

@@ -8,7 +8,10 @@ use super::Error;
 use crate::domain::{License, LicenseId, Policy, SignedDocument, TenantId};
 
 /// Reads a license, by the names of its columns; `tenant_status` is the tenant's.
-pub(crate) fn license(row: &Row) -> Result<License, Error> {
+///
+/// # Errors
+/// [`Error::Record`] if the row holds what it cannot hold, [`Error::Query`] if a column is not there.
+pub fn license(row: &Row) -> Result<License, Error> {
     fn word<T: FromStr>(row: &Row, column: &str) -> Result<T, Error> {
         let text: &str = row.try_get(column)?;
         text.parse().map_err(|_| Error::Record(format!("{column} is {text}")))

@@ -18,6 +18,31 @@ words! {
     }
 }
 
+impl Standing {
+    /// Whether somebody who stands so and manages users may do so with people who stand like this: owners and staff with all of a tenant's,
+    /// others with those below them.
+    #[must_use]
+    pub const fn manages(self, other: Self) -> bool {
+        match self {
+            Self::Guest | Self::Member => false,
+            Self::Admin => matches!(other, Self::Guest | Self::Member),
+            Self::Owner | Self::Staff => !matches!(other, Self::Staff),
+        }
+    }
+}
+
+words! {
+    /// How a user's membership stands.
+    UserStatus {
+        /// Asked to come; nobody has yet, with that address verified.
+        Invited = "invited",
+        /// Known by its identity provider.
+        Active = "active",
+        /// Not served.
+        Deactivated = "deactivated",
+    }
+}
+
 words! {
     /// What somebody may want to do. Each operation of the administration is one of these.
     Permission {
@@ -112,6 +137,16 @@ mod tests {
             assert!(has.is_sorted(), "{permission:?}");
         }
         assert!(Permission::all().count() == 11 && Permission::all().all(|permission| !permission.holders().is_empty()));
+    }
+
+    #[test]
+    fn people_manage_those_below_them_and_owners_each_other() {
+        use Standing::{Admin, Guest, Member, Owner, Staff};
+        let all = [Guest, Member, Admin, Owner, Staff];
+        let managed = |standing: Standing| all.into_iter().filter(move |other| standing.manages(*other)).collect::<Vec<_>>();
+        assert_eq!((managed(Guest), managed(Member)), (vec![], vec![]));
+        assert_eq!(managed(Admin), [Guest, Member]);
+        assert_eq!((managed(Owner), managed(Staff)), (all[..4].to_vec(), all[..4].to_vec()));
     }
 
     #[test]

@@ -11,6 +11,14 @@ use serde::{Serialize, Serializer};
 #[error("{0}")]
 pub struct Fault(&'static str);
 
+impl Fault {
+    /// What is wanted.
+    #[must_use]
+    pub const fn new(wanted: &'static str) -> Self {
+        Self(wanted)
+    }
+}
+
 /// A device, as the client's program names it: 1 to 256 letters, digits and `._:+/=@{}-`.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct HardwareId(String);

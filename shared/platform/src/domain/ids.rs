@@ -12,6 +12,12 @@ use super::base32;
 #[error("is not a well-formed id: {0} and lower-case letters and digits are wanted")]
 pub struct InvalidId(&'static str);
 
+impl InvalidId {
+    pub(super) const fn of(prefix: &'static str) -> Self {
+        Self(prefix)
+    }
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
@@ -79,6 +85,18 @@ id! {
 id! {
     /// A license, as `lic_…`.
     LicenseId, "lic_"
+}
+id! {
+    /// A personal access token, as `tok_…`: not the token itself.
+    TokenId, "tok_"
+}
+id! {
+    /// A device that may not take a seat for a time, as `blk_…`.
+    BlockId, "blk_"
+}
+id! {
+    /// Something that happened, as `evt_…`.
+    EventId, "evt_"
 }
 
 /// The secret half of a session id: 128 random bits.

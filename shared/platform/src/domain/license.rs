@@ -48,6 +48,15 @@ macro_rules! words {
                 serializer.serialize_str(self.as_str())
             }
         }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                let words = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::Type::String);
+                words.enum_values(Some([$($word),+])).build().into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
     };
 }
 pub(super) use words;
@@ -108,7 +117,7 @@ words! {
     }
 }
 words! {
-    /// Why a license may not be used; the words are the codes of the contract.
+    /// Why a license may not be used, by anybody or on one device; the words are the codes of the contract.
     Refusal {
         /// Its window has not begun.
         NotStarted = "license_not_started",
@@ -118,6 +127,8 @@ words! {
         Suspended = "license_suspended",
         /// Its tenant is suspended or closed.
         TenantSuspended = "tenant_suspended",
+        /// The device is blocked for a time.
+        HardwareBlocked = "hardware_blocked",
     }
 }
 
@@ -371,7 +382,7 @@ mod tests {
 
     #[test]
     fn words_are_read_as_they_are_written() {
-        for refusal in [Refusal::NotStarted, Refusal::Expired, Refusal::Suspended, Refusal::TenantSuspended] {
+        for refusal in [Refusal::NotStarted, Refusal::Expired, Refusal::Suspended, Refusal::TenantSuspended, Refusal::HardwareBlocked] {
             assert_eq!(refusal.code().parse(), Ok(refusal));
         }
         let error = "king".parse::<Tier>().unwrap_err();

@@ -128,14 +128,18 @@ impl Engine {
             let Some(license) = self.licenses.by_key(&self.database, &hash, tenant).await? else {
                 return Ok(Counted::Served(Acquired::Unknown, verdict));
             };
-            if let Err(why) = license.admits(applicant.caller.as_deref(), Some(&applicant.user_email)) {
-                return Ok(Counted::Served(Acquired::Unadmitted(why), verdict));
-            }
-            if let Err(refusal) = license.may_be_used(self.clock.now()) {
-                if verdict == Verdict::Uncounted {
+            let admitted = license.admits(applicant.caller.as_deref(), Some(&applicant.user_email)).map_err(Acquired::Unadmitted);
+            let usable = admitted.and_then(|()| license.may_be_used(self.clock.now()).map_err(Acquired::Refused));
+            if let Err(refused) = usable {
+                if tries == 0 && self.may_have_changed(&license).await {
+                    self.licenses.forget(&license);
+                    tries += 1;
+                    continue;
+                }
+                if verdict == Verdict::Uncounted && matches!(refused, Acquired::Refused(_)) {
                     verdict = self.count(license.id, &Caller::Device(&applicant.hardware)).await;
                 }
-                return Ok(Counted::under(verdict, Acquired::Refused(refusal)));
+                return Ok(Counted::under(verdict, refused));
             }
             if tries == TRIES {
                 break license.id;
@@ -192,9 +196,7 @@ impl Engine {
                 if self.is_alive(&license, place.session).await? {
                     return Ok(Some(Acquired::Granted(seat(license, &place, applicant))));
                 }
-                self.give_back(&license, place.session).await;
-                self.rebuild(&license, Why::Drift).await?;
-                Ok(None)
+                self.take_back(&license, &place, applicant).await
             }
             Err(error) => {
                 self.give_back(&license, place.session).await;
@@ -203,7 +205,7 @@ impl Engine {
         }
     }
 
-    /// Records a grant, over the dead where they are in the way. False: the seat or the holder is taken.
+    /// Records a grant, over the dead where they are in the way. False: the seat or the holder is taken, or the device is blocked.
     async fn record(&self, license: &Arc<License>, place: Place, applicant: &Applicant) -> Result<bool, Error> {
         let grant = Grant { license: Arc::clone(license), place, applicant: applicant.clone() };
         Ok(self.grants.ask(license.tenant, grant.clone()).await? || records::grant_over_dead(&self.database, &grant).await?)
@@ -222,12 +224,18 @@ impl Engine {
             None if self.record(&license, place, applicant).await? || self.is_alive(&license, place.session).await? => {
                 Ok(Some(Acquired::Held(seat(license, &place, applicant))))
             }
-            None => {
-                self.give_back(&license, place.session).await;
-                self.rebuild(&license, Why::Drift).await?;
-                Ok(None)
-            }
+            None => self.take_back(&license, &place, applicant).await,
         }
+    }
+
+    /// The record refuses a seat that Redis has chosen: the device is blocked, or Redis had forgotten something, now mended.
+    async fn take_back(&self, license: &License, place: &Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
+        self.give_back(license, place.session).await;
+        if records::is_blocked(&self.database, license, applicant, place.now).await? {
+            return Ok(Some(Acquired::Refused(Refusal::HardwareBlocked)));
+        }
+        self.rebuild(license, Why::Drift).await?;
+        Ok(None)
     }
 
     async fn is_alive(&self, license: &License, session: SessionKey) -> Result<bool, Error> {

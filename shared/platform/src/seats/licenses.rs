@@ -40,7 +40,8 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Shelf {
     by_id: HashMap<LicenseId, Entry>,
-    ids: HashMap<LicenseKeyHash, LicenseId>,
+    /// Which license a key opened, and at which version: a later one may have another key.
+    ids: HashMap<LicenseKeyHash, (LicenseId, i64)>,
 }
 
 #[derive(Debug)]
@@ -61,7 +62,10 @@ impl Licenses {
         key: &LicenseKeyHash,
         tenant: Option<TenantId>,
     ) -> Result<Option<Arc<License>>, Error> {
-        let known = self.with(|shelf, now| shelf.ids.get(key).and_then(|id| fresh(shelf, *id, now)));
+        let known = self.with(|shelf, now| {
+            let (id, version) = shelf.ids.get(key)?;
+            fresh(shelf, *id, now).filter(|license| license.version == *version)
+        });
         if let Some(known) = known.filter(|license| tenant.is_none_or(|tenant| license.tenant == tenant)) {
             return Ok(Some(known));
         }
@@ -107,11 +111,11 @@ impl Licenses {
                     shelf.by_id.clear();
                 }
                 let Shelf { by_id, ids } = shelf;
-                ids.retain(|_, id| by_id.contains_key(id));
+                ids.retain(|_, (id, _)| by_id.contains_key(id));
             }
             shelf.by_id.insert(license.id, Entry { license: Arc::clone(license), read_at: now });
             if let Some(key) = key {
-                shelf.ids.insert(key, license.id);
+                shelf.ids.insert(key, (license.id, license.version));
             }
         });
     }

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use super::{Engine, Error, answer::Found, answer::Reply, rebuild::Why};
+use super::{Engine, Error, answer::Found, answer::Reply, rebuild::Why, upkeep::is_policy};
 use crate::{
     db::{Database, license},
     domain::{License, LicenseId, SessionKey, Timestamp},
@@ -211,7 +211,7 @@ impl Reconciler {
     /// Whether the policy in Redis is wrong: it was read after the license and before it is read again.
     async fn policy(&self, listed: &Listed, survey: &Survey, mend: bool) -> Result<u64, Error> {
         let license = &listed.license;
-        if self.engine.upkeep.is_policy(license, &survey.policy) || listed.updated_at + TOLD_BY_NOW > survey.now {
+        if is_policy(license, &survey.policy) || listed.updated_at + TOLD_BY_NOW > survey.now {
             return Ok(0);
         }
         match self.engine.licenses.reload(&self.database, license.id).await? {

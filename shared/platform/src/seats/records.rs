@@ -37,7 +37,7 @@ pub(super) struct LiveSession {
 
 // One row for each grant of the batch. The condition matters after the limit was lowered. Within it, the unique index on the
 // number is enough. A session on a number above it counts too, even if Redis has forgotten it; and a half-done grant of such a
-// number is finished only if there is room all the same. Sorted, so that two batches wait for each other in one direction only.
+// number is finished only if there is room all the same. A blocked device gets none. Sorted, so that two batches wait for each other in one direction only.
 pub(super) const GRANT: &str = "-- seats::grant
 WITH granted AS (
     INSERT INTO sessions (tenant_id, license_id, id, seat, holder, hardware_id, user_email, idempotency_key, request_hash,
@@ -49,7 +49,9 @@ WITH granted AS (
     WHERE seat <= seat_limit AND (
         SELECT count(*) FILTER (WHERE s.expires_at > asked.at) FROM sessions s
         WHERE s.license_id = asked.license_id AND s.ended_at IS NULL AND s.seat > asked.seat_limit
-    ) = 0
+    ) = 0 AND NOT EXISTS (
+        SELECT FROM hardware_blocks b WHERE b.license_id = asked.license_id AND b.hardware_id = asked.hardware_id AND b.until > asked.at
+    )
     ORDER BY license_id, seat
     ON CONFLICT DO NOTHING
     RETURNING id, license_id, started_at
@@ -71,8 +73,9 @@ WITH dead AS (
     INSERT INTO sessions (tenant_id, license_id, id, seat, holder, hardware_id, user_email, idempotency_key, request_hash,
                           started_at, expires_at)
     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM cleared
-    WHERE ($4 <= $12 AND NOT EXISTS (SELECT FROM sessions WHERE license_id = $2 AND ended_at IS NULL AND seat > $12 AND expires_at > $10))
-       OR $12 > (SELECT count(*) FROM sessions WHERE license_id = $2 AND ended_at IS NULL AND expires_at > $10)
+    WHERE (($4 <= $12 AND NOT EXISTS (SELECT FROM sessions WHERE license_id = $2 AND ended_at IS NULL AND seat > $12 AND expires_at > $10))
+           OR $12 > (SELECT count(*) FROM sessions WHERE license_id = $2 AND ended_at IS NULL AND expires_at > $10))
+      AND NOT EXISTS (SELECT FROM hardware_blocks WHERE license_id = $2 AND hardware_id = $6 AND until > $10)
     ON CONFLICT DO NOTHING
     RETURNING id
 ), audited AS (
@@ -180,6 +183,15 @@ pub(super) async fn grant_over_dead(database: &Database, grant: &Grant) -> Resul
         &row.limit,
     ];
     Ok(!database.query_as(tenant, GRANT_OVER_DEAD, &params).await?.is_empty())
+}
+
+pub(super) const BLOCKED: &str = "-- seats::blocked
+SELECT FROM hardware_blocks WHERE license_id = $1 AND hardware_id = $2 AND until > $3";
+
+/// Whether the applicant's device may not take a seat now.
+pub(super) async fn is_blocked(database: &Database, license: &License, applicant: &Applicant, now: Timestamp) -> Result<bool, Error> {
+    let params: [&(dyn ToSql + Sync); 3] = [&license.id.as_uuid(), &applicant.hardware_id.as_str(), &now];
+    Ok(!database.query_as(license.tenant, BLOCKED, &params).await?.is_empty())
 }
 
 pub(super) const FIND: &str = "-- seats::find

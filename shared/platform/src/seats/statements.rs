@@ -9,6 +9,7 @@ pub const FUNCTIONS: &[&str] = &[
     licenses::BY_KEY_OF_TENANT,
     records::GRANT,
     records::GRANT_OVER_DEAD,
+    records::BLOCKED,
     records::FIND,
     records::HOLD,
     records::RELEASE,
@@ -18,4 +19,4 @@ pub const FUNCTIONS: &[&str] = &[
 
 /// Those that run as [`crate::db::Role::Jobs`].
 pub const JOBS: &[&str] =
-    &[sweep::DUE, sweep::PREVIEW, sweep::RENEW, sweep::END, reconcile::LICENSES, reconcile::RECORDED, reconcile::STANDING];
+    &[sweep::DUE, sweep::PREVIEW, sweep::RENEW, sweep::END, sweep::REVOKED, reconcile::LICENSES, reconcile::RECORDED, reconcile::STANDING];

@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use chrono::TimeDelta;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio_postgres::Row;
@@ -25,6 +26,9 @@ const CONCURRENCY: usize = 64;
 const REBUILDS: usize = 4;
 /// How long one batch may take before it is given up; its rows are then free for the next.
 const BATCH_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long revoked sessions are looked after: longer than any copy of Redis is old that may come back.
+const REVOKED_SINCE: TimeDelta = TimeDelta::hours(1);
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -76,6 +80,9 @@ WITH ended AS (
 INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)
 SELECT tenant_id, ended_at, 'system', 'session.expired', license_id, id FROM ended";
 
+pub(super) const REVOKED: &str = "-- sweep::revoked
+SELECT license_id, id FROM sessions WHERE ended_reason = 'revoked' AND ended_at > $1";
+
 /// What Redis says of the sessions of one license.
 struct Verdict {
     license: LicenseId,
@@ -101,6 +108,7 @@ impl Sweeper {
             from = last;
         }
         self.engine.counters.expired.inc_by(report.expired);
+        self.take_out_revoked().await?;
         Ok(report)
     }
 
@@ -128,6 +136,19 @@ impl Sweeper {
                 report.rebuilt += u64::from(found.iter().any(|found| matches!(found, Found::Forgotten)));
             }
         }
+    }
+
+    /// A client whose session was revoked beats on until it is told: were the session back in Redis, it would live for good.
+    async fn take_out_revoked(&self) -> Result<(), Error> {
+        let since = self.engine.scripts.now().await? - REVOKED_SINCE;
+        let rows = self.database.query(REVOKED, &[&since]).await?;
+        let sessions = rows.iter().map(|row| Ok((LicenseId::from_uuid(row.try_get(0)?), SessionKey::from_uuid(row.try_get(1)?))));
+        let sessions: Vec<_> = sessions.collect::<Result<_, tokio_postgres::Error>>()?;
+        stream::iter(sessions)
+            .map(|(license, session)| self.engine.take_out(license, session))
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await
     }
 
     /// One batch. Answers the last row it has taken, or none if there was none left.

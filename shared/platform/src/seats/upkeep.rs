@@ -76,15 +76,13 @@ impl Upkeep {
 
     /// The time, and the counters of each license.
     pub(super) async fn usage(&self, licenses: &[LicenseId]) -> Result<Answer, Error> {
-        let mut call = self.of_usage(&self.usage, licenses.iter().copied(), 0);
-        self.link.time(&mut call);
+        let call = self.of_usage(&self.usage, licenses.iter().copied(), 0);
         self.link.run(&self.usage, &call).await
     }
 
     pub(super) async fn forget_usage(&self, licenses: &[&[HourOfUse]]) -> Result<u32, Error> {
         let counters = licenses.iter().map(|hours| 1 + 10 * hours.len()).sum();
         let mut call = self.of_usage(&self.forget_usage, licenses.iter().map(|hours| hours[0].license), counters);
-        self.link.time(&mut call);
         for hours in licenses {
             call.arg(5 * hours.len());
             for (counter, number) in hours.iter().flat_map(HourOfUse::counters) {
@@ -138,14 +136,6 @@ impl Upkeep {
         Ok(discarded)
     }
 
-    /// Whether that is what Redis must have as the policy of a license.
-    pub(super) fn is_policy(&self, license: &License, fields: &[Vec<u8>]) -> bool {
-        let mut call = Cmd::new();
-        policy(&mut call, license);
-        let wanted = call.args_iter().filter_map(|argument| if let Arg::Simple(bytes) = argument { Some(bytes) } else { None });
-        wanted.eq(fields.iter().map(|field| &field[..]))
-    }
-
     /// Puts a policy right that was found wrong, unless another version has been told since.
     pub(super) async fn correct(&self, license: &License, found: &[u8]) -> Result<(), Error> {
         let mut call = self.of_license(&self.correct, license.id);
@@ -175,10 +165,19 @@ impl Upkeep {
         for license in licenses {
             keys(&mut call, license, &["usage"]);
         }
+        self.link.time(&mut call);
         call
     }
 }
 
 const fn mending(mend: bool) -> &'static str {
     if mend { "mend" } else { "" }
+}
+
+/// Whether that is what Redis must have as the policy of a license.
+pub(super) fn is_policy(license: &License, fields: &[Vec<u8>]) -> bool {
+    let mut call = Cmd::new();
+    policy(&mut call, license);
+    let wanted = call.args_iter().filter_map(|argument| if let Arg::Simple(bytes) = argument { Some(bytes) } else { None });
+    wanted.eq(fields.iter().map(|field| &field[..]))
 }

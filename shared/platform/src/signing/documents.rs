@@ -75,6 +75,10 @@ pub async fn count_changed(database: &Database, root: &dyn RootSigner) -> Result
     Ok(count.unsigned_abs())
 }
 
-async fn sign(root: &dyn RootSigner, key: &RootPublicKey, license: &License, now: Timestamp) -> Result<String, Error> {
+/// Signs the document of a license as it is now.
+///
+/// # Errors
+/// [`Error::Root`] if the root does not sign.
+pub async fn sign(root: &dyn RootSigner, key: &RootPublicKey, license: &License, now: Timestamp) -> Result<String, Error> {
     jws::sign_by_root(root, key, Kind::License, &LicenseDocument::of(license, Some(now))).await
 }

@@ -101,7 +101,7 @@ impl Leaf {
         signs_until: Timestamp,
         expires_at: Timestamp,
     ) -> Result<Self, Error> {
-        let secret = Zeroizing::new(sealing.unseal(kid, sealed)?);
+        let secret = Zeroizing::new(sealing.unseal(&sealed_as(kid), sealed)?);
         let key = Ed25519KeyPair::from_pkcs8(&secret).map_err(|_| Error::Crypto("a leaf's key"))?;
         Ok(Self { key, head: jws::head(ALGORITHM, kid, jws::Kind::Lease), signs_until, expires_at })
     }
@@ -141,6 +141,11 @@ impl fmt::Debug for Leaf {
     }
 }
 
+/// Binds a private half to its leaf: in another leaf's row it does not open.
+fn sealed_as(kid: &str) -> String {
+    format!("coditect leaf key\n{kid}")
+}
+
 /// A leaf just made, its private half sealed.
 #[derive(Debug)]
 pub(super) struct NewLeaf {
@@ -156,7 +161,7 @@ impl NewLeaf {
         let key = Ed25519KeyPair::from_pkcs8(secret.as_ref()).map_err(|_| Error::Crypto("a new leaf"))?;
         let public_key = key.public_key().as_ref().to_vec();
         let jwk = LeafJwk::of(&public_key);
-        let sealed = sealing.seal(jwk.kid(), secret.as_ref()).map_err(|_| Error::Crypto("sealing a new leaf"))?;
+        let sealed = sealing.seal(&sealed_as(jwk.kid()), secret.as_ref()).map_err(|_| Error::Crypto("sealing a new leaf"))?;
         Ok(Self { jwk, public_key, sealed })
     }
 }

@@ -1,16 +1,13 @@
-//! Sealing: the private half of a leaf rests in PostgreSQL encrypted, by a key that PostgreSQL does not have.
+//! Sealing: what must not be read where it rests, such as the private half of a leaf in PostgreSQL, is encrypted by a key that is not there.
 
 use std::{fmt, str::FromStr};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-/// Sets what is sealed here apart from whatever else the key may serve for.
-const PURPOSE: &str = "coditect leaf key";
-
-/// Why something cannot be unsealed: it was sealed by another key, for another leaf, or was tampered with.
+/// Why something cannot be unsealed: it was sealed by another key, as something else, or was tampered with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a leaf key cannot be unsealed: SEALING_KEY is another one than it was sealed with, or it was tampered with")]
+#[error("it cannot be unsealed: SEALING_KEY is another one than it was sealed with, or it was tampered with")]
 pub struct CannotUnseal;
 
 /// AES-256-GCM keys (NIST SP 800-38D): the first seals, all unseal, so that a key can be changed without a gap.
@@ -38,31 +35,32 @@ impl fmt::Debug for SealingKey {
 }
 
 impl SealingKey {
-    /// Seals a secret for the leaf of this id: nonce, ciphertext, tag.
-    pub(super) fn seal(&self, kid: &str, secret: &[u8]) -> Result<Vec<u8>, aws_lc_rs::error::Unspecified> {
+    /// Seals a secret as something: nonce, ciphertext, tag. Sealed as one thing it does not open as another.
+    ///
+    /// # Errors
+    /// If there is no randomness to be had.
+    pub fn seal(&self, what: &str, secret: &[u8]) -> Result<Vec<u8>, aws_lc_rs::error::Unspecified> {
         let [first, ..] = &self.0[..] else { return Err(aws_lc_rs::error::Unspecified) };
         let mut text = secret.to_vec();
-        let nonce = RandomizedNonceKey::new(&AES_256_GCM, first)?.seal_in_place_append_tag(associated(kid), &mut text)?;
+        let nonce = RandomizedNonceKey::new(&AES_256_GCM, first)?.seal_in_place_append_tag(Aad::from(what), &mut text)?;
         Ok([&nonce.as_ref()[..], &text].concat())
     }
 
-    /// Opens what was sealed for the leaf of this id.
-    pub(super) fn unseal(&self, kid: &str, sealed: &[u8]) -> Result<Vec<u8>, CannotUnseal> {
+    /// Opens what was sealed as this.
+    ///
+    /// # Errors
+    /// [`CannotUnseal`].
+    pub fn unseal(&self, what: &str, sealed: &[u8]) -> Result<Vec<u8>, CannotUnseal> {
         let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(CannotUnseal)?;
         let open = |key: &[u8; 32]| {
             let mut text = text.to_vec();
             let key = RandomizedNonceKey::new(&AES_256_GCM, key).ok()?;
-            let length = key.open_in_place(Nonce::from(nonce), associated(kid), &mut text).ok()?.len();
+            let length = key.open_in_place(Nonce::from(nonce), Aad::from(what), &mut text).ok()?.len();
             text.truncate(length);
             Some(text)
         };
         self.0.iter().find_map(open).ok_or(CannotUnseal)
     }
-}
-
-/// Binds a secret to its leaf: in another leaf's row it does not open.
-fn associated(kid: &str) -> Aad<String> {
-    Aad::from(format!("{PURPOSE}\n{kid}"))
 }
 
 #[cfg(test)]
@@ -74,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_for_its_own_leaf_alone_and_untouched() {
+    fn what_is_sealed_opens_as_what_it_was_alone_and_untouched() {
         let sealing: SealingKey = key(1).parse().unwrap();
         let sealed = sealing.seal("leaf", b"a secret").unwrap();
         assert_ne!(sealed, sealing.seal("leaf", b"a secret").unwrap(), "no nonce serves twice");

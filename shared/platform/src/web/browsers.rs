@@ -23,7 +23,8 @@ const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 const ACCEPTED: HeaderValue = HeaderValue::from_static("authorization, content-type, idempotency-key, if-match, x-request-id, x-tenant-id");
-const EXPOSED: HeaderValue = HeaderValue::from_static("etag, ratelimit, ratelimit-policy, retry-after, x-request-id, idempotent-replayed");
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("etag, location, ratelimit, ratelimit-policy, retry-after, x-request-id, idempotent-replayed");
 /// Two hours, the longest that any browser keeps a permission.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 const TRUE: HeaderValue = HeaderValue::from_static("true");

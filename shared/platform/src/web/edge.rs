@@ -30,7 +30,8 @@ use uuid::Uuid;
 use super::{ApiError, ClientAddress, HttpSettings, Metrics, Origins, browsers, problem::Raised};
 use crate::seats::Limiter;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The id of a request: within the edge every request has one.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 #[derive(Debug)]
 struct Edge {
@@ -66,9 +67,11 @@ where
         .layer(middleware::from_fn_with_state(Arc::new(Edge { metrics, limiter, origins, timeout }), edge))
 }
 
-async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+async fn edge(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = request_id(&request);
+    // Whoever writes down what was asked finds the id here, whoever chose it.
+    request.headers_mut().insert(REQUEST_ID, id.clone());
     let method = method_name(request.method());
     let is_options = request.method() == Method::OPTIONS;
     let route = request.extensions().get::<MatchedPath>().cloned();

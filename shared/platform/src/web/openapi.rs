@@ -96,6 +96,12 @@ fn headers() -> Value {
 fn complete(operation: &mut Value) {
     let has_body = operation.get("requestBody").is_some();
     let has_token = operation.get("security").is_some();
+    let takes = |place: &str, name: Option<&str>| {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        parameters.filter(|parameter| parameter["in"] == place).any(|parameter| name.is_none_or(|name| parameter["name"] == name))
+    };
+    let (has_query, has_id) = (takes("query", None), takes("path", None));
+    let (has_version, has_key) = (takes("header", Some("If-Match")), takes("header", Some("Idempotency-Key")));
     if !has_token {
         operation["security"] = json!([]);
     }
@@ -103,14 +109,27 @@ fn complete(operation: &mut Value) {
     let mut problem = |status: &str, why: &str| {
         responses.entry(status).or_insert_with(|| json!({ "description": why }));
     };
-    if has_body {
+    if has_body || has_query || has_key || has_token {
         problem("400", "The request is invalid; every fault is named.");
+    }
+    if has_body {
         problem("413", "The body has more than 16 KiB.");
         problem("415", "The body is not said to be JSON.");
     }
     if has_token {
         problem("401", "The credential is not valid, or there is none.");
         problem("403", "The credential does not allow this.");
+    }
+    if has_id {
+        problem("404", "`not_found`.");
+    }
+    if has_version {
+        problem("412", "`stale_version`: it has changed since it was read.");
+        problem("428", "`version_required`: `if-match` is missing.");
+    }
+    if has_key {
+        problem("409", "`request_in_flight`: the same request is being worked on.");
+        problem("422", "`idempotency_key_reused`: the key has served for another request.");
     }
     problem("429", "Too many requests: `retry-after` says when to come again.");
     problem("500", "A fault of ours.");

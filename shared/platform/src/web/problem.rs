@@ -1,5 +1,7 @@
 //! Errors on the wire: RFC 9457 problem documents, from one table.
 
+mod causes;
+
 use std::{error::Error, sync::Arc};
 
 use axum::{
@@ -12,13 +14,9 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    db,
-    domain::{Allowance, EndReason, Refusal, Timestamp, Unadmitted, rfc3339},
-    seats, signing,
-};
+use crate::domain::{Allowance, EndReason, Refusal, Timestamp, Unadmitted, rfc3339};
 
-use super::limits;
+use super::{Conflict, limits};
 
 type Cause = Box<dyn Error + Send + Sync>;
 
@@ -72,6 +70,12 @@ pub enum ApiError {
     MethodNotAllowed,
     /// The same request is being worked on.
     RequestInFlight,
+    /// What is asked for does not go with how things stand.
+    Conflict(Conflict),
+    /// What was read has changed since.
+    StaleVersion,
+    /// A change does not say which version it is a change of.
+    VersionRequired,
     /// The body is too large.
     PayloadTooLarge,
     /// The body is not said to be JSON.
@@ -130,6 +134,9 @@ impl ApiError {
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is nothing here"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The method is not allowed here"),
             Self::RequestInFlight => (StatusCode::CONFLICT, "request_in_flight", "The same request is being worked on"),
+            Self::Conflict(conflict) => (StatusCode::CONFLICT, conflict.as_str(), conflict.title()),
+            Self::StaleVersion => (StatusCode::PRECONDITION_FAILED, "stale_version", "It has changed since it was read"),
+            Self::VersionRequired => (StatusCode::PRECONDITION_REQUIRED, "version_required", "The version that was read must be named"),
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large"),
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body must be JSON"),
             Self::IdempotencyKeyReused => {
@@ -159,9 +166,12 @@ impl ApiError {
                 Refusal::Expired => "The license has run out.".to_owned(),
                 Refusal::Suspended => "The license is suspended.".to_owned(),
                 Refusal::TenantSuspended => "The organization that owns the license is suspended.".to_owned(),
+                Refusal::HardwareBlocked => "An administrator has blocked this device for now.".to_owned(),
             },
             Self::SessionEnded(_) => "It does not come back: acquire a seat again.".to_owned(),
             Self::RequestInFlight => "Ask again in a moment for its answer.".to_owned(),
+            Self::StaleVersion => "Read it again, and send If-Match with its new ETag.".to_owned(),
+            Self::VersionRequired => "Send If-Match with the ETag of what was read.".to_owned(),
             Self::PayloadTooLarge => format!("At most {} bytes are read.", super::body::MOST),
             Self::UnsupportedMediaType => "Send content-type: application/json.".to_owned(),
             Self::IdempotencyKeyReused => "Use a new key for a new request.".to_owned(),
@@ -170,9 +180,12 @@ impl ApiError {
             }
             Self::NotReady(down) => format!("Down: {}.", down.join(", ")),
             Self::Unavailable(_) | Self::Timeout => "Nothing is wrong with the request: send it again after retry-after.".to_owned(),
-            Self::LicenseNotFound | Self::SessionNotFound | Self::NotFound | Self::MethodNotAllowed | Self::Internal(_) => {
-                self.face().2.to_owned() + "."
-            }
+            Self::LicenseNotFound
+            | Self::SessionNotFound
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::Conflict(_)
+            | Self::Internal(_) => self.face().2.to_owned() + ".",
         }
     }
 
@@ -191,6 +204,9 @@ impl ApiError {
             | Self::SessionEnded(_)
             | Self::NotFound
             | Self::MethodNotAllowed
+            | Self::Conflict(_)
+            | Self::StaleVersion
+            | Self::VersionRequired
             | Self::PayloadTooLarge
             | Self::UnsupportedMediaType
             | Self::IdempotencyKeyReused
@@ -224,6 +240,9 @@ impl ApiError {
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::RequestInFlight
+            | Self::Conflict(_)
+            | Self::StaleVersion
+            | Self::VersionRequired
             | Self::PayloadTooLarge
             | Self::UnsupportedMediaType
             | Self::IdempotencyKeyReused
@@ -254,6 +273,9 @@ impl ApiError {
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::RequestInFlight
+            | Self::Conflict(_)
+            | Self::StaleVersion
+            | Self::VersionRequired
             | Self::PayloadTooLarge
             | Self::UnsupportedMediaType
             | Self::IdempotencyKeyReused
@@ -309,46 +331,6 @@ impl From<Unadmitted> for ApiError {
     }
 }
 
-impl From<seats::Error> for ApiError {
-    fn from(error: seats::Error) -> Self {
-        let is_ours = match &error {
-            seats::Error::Unexpected(_) => true,
-            seats::Error::Database(database) => is_our_fault(database),
-            seats::Error::Redis(_) | seats::Error::Unsettled(_) => false,
-        };
-        if is_ours { Self::Internal(error.into()) } else { Self::Unavailable(error.into()) }
-    }
-}
-
-impl From<Arc<db::Error>> for ApiError {
-    fn from(error: Arc<db::Error>) -> Self {
-        if is_our_fault(&error) { Self::Internal(error.into()) } else { Self::Unavailable(error.into()) }
-    }
-}
-
-impl From<signing::Error> for ApiError {
-    fn from(error: signing::Error) -> Self {
-        let is_ours = match &error {
-            signing::Error::Database(database) => is_our_fault(database),
-            signing::Error::Root(signing::RootError::Unavailable(_)) | signing::Error::NoLeaf => false,
-            signing::Error::Root(signing::RootError::Refused(_))
-            | signing::Error::Unseal(_)
-            | signing::Error::Claims(_)
-            | signing::Error::Crypto(_) => true,
-        };
-        if is_ours { Self::Internal(error.into()) } else { Self::Unavailable(error.into()) }
-    }
-}
-
-/// Whether PostgreSQL was asked something wrong, rather than being down, shut down, overloaded or locked.
-fn is_our_fault(error: &db::Error) -> bool {
-    match error {
-        db::Error::Settings(_) | db::Error::Record(_) => true,
-        db::Error::Query(query) => query.code().is_some_and(|code| matches!(code.code().get(..2), Some("22" | "23" | "42" | "0A"))),
-        db::Error::Pool(_) | db::Error::Deadline => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,17 +352,26 @@ mod tests {
             (ApiError::refused(Refusal::Suspended), 403, "license_suspended"),
             (ApiError::refused(Refusal::NotStarted), 403, "license_not_started"),
             (ApiError::refused(Refusal::TenantSuspended), 403, "tenant_suspended"),
+            (ApiError::refused(Refusal::HardwareBlocked), 403, "hardware_blocked"),
             (ApiError::LicenseNotFound, 404, "license_not_found"),
             (ApiError::SessionNotFound, 404, "session_not_found"),
             (ApiError::NotFound, 404, "not_found"),
             (ApiError::MethodNotAllowed, 405, "method_not_allowed"),
             (ApiError::RequestInFlight, 409, "request_in_flight"),
+            (ApiError::Conflict(Conflict::LastOwner), 409, "last_owner"),
+            (ApiError::Conflict(Conflict::EmailTaken), 409, "email_taken"),
+            (ApiError::Conflict(Conflict::LicenseRevoked), 409, "license_revoked"),
+            (ApiError::Conflict(Conflict::SeatLimit), 409, "seat_limit"),
+            (ApiError::Conflict(Conflict::TenantClosed), 409, "tenant_closed"),
+            (ApiError::Conflict(Conflict::UserDeactivated), 409, "user_deactivated"),
             (ApiError::SessionEnded(EndReason::Expired), 410, "session_expired"),
             (ApiError::SessionEnded(EndReason::Released), 410, "session_released"),
             (ApiError::SessionEnded(EndReason::Revoked), 410, "session_revoked"),
+            (ApiError::StaleVersion, 412, "stale_version"),
             (ApiError::PayloadTooLarge, 413, "payload_too_large"),
             (ApiError::UnsupportedMediaType, 415, "unsupported_media_type"),
             (ApiError::IdempotencyKeyReused, 422, "idempotency_key_reused"),
+            (ApiError::VersionRequired, 428, "version_required"),
             (ApiError::TooManyRequests(spent), 429, "too_many_requests"),
             (ApiError::Internal(cause()), 500, "internal_error"),
             (ApiError::Unavailable(cause()), 503, "service_unavailable"),

@@ -4,7 +4,7 @@ use platform::db::connect_as_login;
 use testkit::{TestDatabase, policy};
 use tokio_postgres::Client;
 
-const TENANT_TABLES: [&str; 6] = ["tenants", "users", "licenses", "sessions", "audit_events", "usage_hourly"];
+const TENANT_TABLES: [&str; 7] = ["tenants", "users", "licenses", "sessions", "audit_events", "usage_hourly", "usage_totals"];
 
 async fn as_role(database: &TestDatabase, role: &str) -> Client {
     let client = connect_as_login(database.settings()).await.unwrap();
@@ -66,6 +66,76 @@ async fn a_function_may_do_only_what_serving_needs() {
         "UPDATE audit_events SET actor = 'nobody'",
         "TRUNCATE sessions",
         "CREATE TABLE public.mine (id int)",
+    ] {
+        let refused = client.batch_execute(forbidden).await.expect_err(forbidden);
+        assert_eq!(refused.code(), Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE), "{forbidden}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn the_administration_sees_one_tenant_unless_it_says_that_it_is_for_staff_and_no_function_can_say_so() {
+    let database = TestDatabase::new().await;
+    let (ours, theirs) = (database.customer(policy(1)).await, database.customer(policy(1)).await);
+    let tables = ["tenants", "users", "licenses", "audit_events"];
+    let seen = async |client: &Client, table: &str| client.query(&format!("SELECT 1 FROM {table}"), &[]).await.map(|rows| rows.len());
+    let client = as_role(&database, "coditect_admin").await;
+    for table in tables {
+        assert_eq!(seen(&client, table).await.unwrap(), 0, "{table} of no tenant");
+    }
+    client.query("SELECT set_config('coditect.tenant', $1, false)", &[&ours.tenant.as_uuid().to_string()]).await.unwrap();
+    for table in tables {
+        assert_eq!(seen(&client, table).await.unwrap(), 1, "{table} of one tenant");
+    }
+    for crossing in [
+        "UPDATE users SET role = 'guest' WHERE tenant_id = $1",
+        "UPDATE tenants SET name = 'x' WHERE id = $1",
+        "UPDATE licenses SET seats_total = 9 WHERE tenant_id = $1",
+    ] {
+        assert_eq!(client.execute(crossing, &[&theirs.tenant.as_uuid()]).await.unwrap(), 0, "{crossing}");
+    }
+    for smuggle in [
+        "UPDATE users SET tenant_id = $1",
+        "UPDATE licenses SET tenant_id = $1",
+        "INSERT INTO users (id, tenant_id, email, role, created_at, updated_at) VALUES (gen_random_uuid(), $1, 'x@x.example', 'owner', now(), now())",
+        "INSERT INTO audit_events (tenant_id, at, actor, action) VALUES ($1, now(), 'x', 'x')",
+        "INSERT INTO idempotent_answers (actor_id, key_digest, tenant_id, request_hash, answer, created_at)
+         VALUES (gen_random_uuid(), decode(repeat('00', 16), 'hex'), $1, decode(repeat('00', 16), 'hex'), '', now())",
+    ] {
+        assert!(client.execute(smuggle, &[&theirs.tenant.as_uuid()]).await.is_err(), "{smuggle}");
+    }
+    client.batch_execute("SELECT set_config('coditect.staff', 'yes', false)").await.unwrap();
+    for table in tables {
+        assert_eq!(seen(&client, table).await.unwrap(), 2, "{table} of all");
+    }
+    let function = as_role(&database, "coditect_functions").await;
+    function.batch_execute("SELECT set_config('coditect.staff', 'yes', false)").await.unwrap();
+    for table in ["tenants", "licenses", "sessions", "hardware_blocks"] {
+        assert_eq!(seen(&function, table).await.unwrap(), 0, "{table} for a function that says it is for staff");
+    }
+}
+
+#[tokio::test]
+async fn nobody_who_serves_changes_what_was_written_down() {
+    let database = TestDatabase::new().await;
+    database.customer(policy(1)).await;
+    for role in ["coditect_functions", "coditect_jobs", "coditect_admin", "coditect_resolver"] {
+        let client = as_role(&database, role).await;
+        client.batch_execute("SELECT set_config('coditect.staff', 'yes', false)").await.unwrap();
+        for forbidden in ["UPDATE audit_events SET actor = 'nobody'", "DELETE FROM audit_events", "TRUNCATE audit_events"] {
+            let refused = client.batch_execute(forbidden).await.expect_err(forbidden);
+            assert_eq!(refused.code(), Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE), "{role}: {forbidden}");
+        }
+    }
+    let client = as_role(&database, "coditect_admin").await;
+    for forbidden in [
+        "DELETE FROM tenants",
+        "DELETE FROM users",
+        "DELETE FROM licenses",
+        "DELETE FROM access_tokens",
+        "DELETE FROM sessions",
+        "UPDATE sessions SET seat = 1",
+        "UPDATE staff SET status = 'active'",
+        "SELECT * FROM signing_keys",
     ] {
         let refused = client.batch_execute(forbidden).await.expect_err(forbidden);
         assert_eq!(refused.code(), Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE), "{forbidden}: {refused}");

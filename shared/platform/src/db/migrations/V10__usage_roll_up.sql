@@ -1,4 +1,5 @@
 -- How usage is written down, and how far the hours have been totaled for good.
+GRANT INSERT, UPDATE ON usage_hourly TO coditect_jobs;
 
 -- The order in which licenses are gone through: those of a tenant together, because its hours are totaled together.
 CREATE INDEX licenses_by_tenant ON licenses (tenant_id, id);

@@ -3,24 +3,26 @@
 use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
-use kms::{KmsRoot, KmsSettings};
 use platform::signing::{LocalRoot, RootError, RootSigner};
 
-/// Where the root key is.
+use crate::{KmsRoot, KmsSettings};
+
+/// The root key, for a binary that signs with it.
 #[derive(Args, Clone, Debug)]
 pub struct RootSettings {
     /// File with the root key (RSA-4096, PKCS#8 in PEM, mode 600); `standalone make-root` makes one
     #[arg(long, env = "ROOT_KEY_FILE", required_unless_present = "kms_key_version", conflicts_with = "kms_key_version")]
-    root_key_file: Option<PathBuf>,
+    pub root_key_file: Option<PathBuf>,
+    /// Cloud KMS.
     #[command(flatten)]
-    kms: Option<KmsSettings>,
+    pub kms: Option<KmsSettings>,
 }
 
 impl RootSettings {
-    /// Opens it; Cloud KMS is not asked yet.
+    /// Reads the file, or gets ready to ask Cloud KMS.
     ///
     /// # Errors
-    /// [`RootError`] if the file cannot be read.
+    /// [`RootError::Refused`] if the file holds no root key.
     pub fn open(&self) -> Result<Arc<dyn RootSigner>, RootError> {
         match (&self.root_key_file, &self.kms) {
             (Some(file), _) => Ok(Arc::new(LocalRoot::open(file)?)),

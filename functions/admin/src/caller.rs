@@ -1,0 +1,78 @@
+//! Who calls, as operations see it: past the guard.
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+use platform::{
+    db::Scope,
+    domain::{Permission, Principal, Standing, TenantId},
+    web::{ApiError, ClientAddress},
+};
+
+/// Somebody whom the guard has let in.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) principal: Principal,
+    pub(crate) request_id: String,
+    pub(crate) address: ClientAddress,
+    /// Its own tenant, or the one that staff act for. None: staff, over all of them.
+    tenant: Option<TenantId>,
+}
+
+impl Caller {
+    pub(crate) fn new(principal: Principal, tenant: Option<TenantId>, request_id: &str, address: ClientAddress) -> Self {
+        Self { principal, request_id: request_id.to_owned(), address, tenant }
+    }
+
+    /// Whose rows its transactions see.
+    pub(crate) fn scope(&self) -> Scope {
+        match (self.principal.standing, self.tenant) {
+            (_, Some(tenant)) => Scope::Tenant(tenant),
+            (Standing::Staff, None) => Scope::Staff,
+            // The guard makes no such caller; were there one, it would see nothing.
+            (Standing::Guest | Standing::Member | Standing::Admin | Standing::Owner, None) => {
+                Scope::Tenant(TenantId::from_uuid(uuid::Uuid::nil()))
+            }
+        }
+    }
+
+    /// The tenant that something new is for.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] if staff have not named one.
+    pub(crate) fn tenant(&self) -> Result<TenantId, ApiError> {
+        self.tenant.ok_or_else(|| ApiError::invalid("x-tenant-id", "is missing: say for which tenant this is"))
+    }
+
+    /// The tenant that staff act for, not being of it.
+    pub(crate) fn foreign_tenant(&self) -> Option<TenantId> {
+        self.tenant.filter(|_| self.principal.standing == Standing::Staff)
+    }
+
+    /// Whether it may do this.
+    pub(crate) fn may(&self, permission: Permission) -> bool {
+        self.principal.may(permission)
+    }
+
+    /// For what a part of an operation takes beyond the operation's own permission.
+    ///
+    /// # Errors
+    /// [`ApiError::Forbidden`], which the guard writes down.
+    pub(crate) fn must_be_permitted(&self, permission: Permission) -> Result<(), ApiError> {
+        if self.may(permission) { Ok(()) } else { Err(ApiError::Forbidden) }
+    }
+
+    /// For a change of somebody who stands so.
+    ///
+    /// # Errors
+    /// [`ApiError::Forbidden`], which the guard writes down.
+    pub(crate) fn must_manage(&self, other: Standing) -> Result<(), ApiError> {
+        if self.principal.standing.manages(other) { Ok(()) } else { Err(ApiError::Forbidden) }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get().cloned().ok_or_else(|| ApiError::Internal("an operation that is not in the table".into()))
+    }
+}

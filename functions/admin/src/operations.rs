@@ -1,0 +1,106 @@
+//! Every operation there is, and what it takes: the one table that the guard, the tests and the documentation share.
+//!
+//! Each resource has its own rows beside its handlers.
+
+use platform::domain::{Permission, Standing};
+use utoipa::openapi::{self, OpenApi};
+
+use crate::{access_tokens, audit_events, hardware_blocks, licenses, sessions, tenants, usage, users};
+
+/// One operation of the administration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Operation {
+    /// Its name: the id in the OpenAPI document, and what audit events call a refused attempt at it.
+    pub name: &'static str,
+    /// The HTTP method.
+    pub method: &'static str,
+    /// The path as routes have it, with `{id}` where an id is.
+    pub path: &'static str,
+    /// What a caller must be permitted.
+    pub permission: Permission,
+}
+
+impl Operation {
+    pub(crate) const fn new(name: &'static str, method: &'static str, path: &'static str, permission: Permission) -> Self {
+        Self { name, method, path, permission }
+    }
+
+    /// Whether it only reads.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.method == "GET"
+    }
+}
+
+const RESOURCES: [&[Operation]; 8] = [
+    tenants::OPERATIONS,
+    users::OPERATIONS,
+    access_tokens::OPERATIONS,
+    licenses::OPERATIONS,
+    sessions::OPERATIONS,
+    hardware_blocks::OPERATIONS,
+    usage::OPERATIONS,
+    audit_events::OPERATIONS,
+];
+
+/// Every operation.
+pub fn operations() -> impl Iterator<Item = &'static Operation> {
+    RESOURCES.into_iter().flatten()
+}
+
+/// The operation that a route and a method stand for. What answers GET answers HEAD.
+pub(crate) fn find(method: &str, path: &str) -> Option<&'static Operation> {
+    let method = if method == "HEAD" { "GET" } else { method };
+    operations().find(|operation| operation.method == method && operation.path == path)
+}
+
+/// Says of each operation who may do it, as the table has it.
+pub(crate) fn describe(document: &mut OpenApi) {
+    for operation in operations() {
+        let Some(said) = document.paths.paths.get_mut(operation.path).and_then(|item| described(item, operation.method)) else { continue };
+        let who: Vec<&str> = operation.permission.holders().iter().map(|standing| Standing::as_str(*standing)).collect();
+        let who = format!("For {} (`{}`).", who.join(", "), operation.permission.as_str());
+        said.description = Some(said.description.take().map_or_else(|| who.clone(), |more| format!("{more}\n\n{who}")));
+    }
+}
+
+fn described<'a>(item: &'a mut openapi::PathItem, method: &str) -> Option<&'a mut openapi::path::Operation> {
+    match method {
+        "GET" => item.get.as_mut(),
+        "POST" => item.post.as_mut(),
+        "PATCH" => item.patch.as_mut(),
+        "DELETE" => item.delete.as_mut(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_route_is_in_the_table_and_every_row_of_it_is_served_and_described() {
+        let described = serde_json::to_value(crate::api().into_openapi()).unwrap();
+        let mut served = BTreeSet::new();
+        for (path, item) in described["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap().iter().filter(|(_, operation)| operation["operationId"].is_string()) {
+                assert_eq!(operation["tags"][0], "administration", "{method} {path}");
+                assert!(operation["security"][0]["bearer"].is_array(), "{method} {path}");
+                let who = operation["description"].as_str().unwrap();
+                assert!(who.contains("For ") && who.contains("staff") || who.contains("have_tokens"), "{method} {path}: {who}");
+                served.insert((operation["operationId"].as_str().unwrap().to_owned(), method.to_uppercase(), path.clone()));
+            }
+        }
+        let rows = operations().map(|row| (row.name.to_owned(), row.method.to_owned(), row.path.to_owned()));
+        assert_eq!(served, rows.collect());
+        assert_eq!(served.len(), operations().count(), "a row is there twice");
+    }
+
+    #[test]
+    fn an_operation_is_found_by_method_and_path() {
+        assert_eq!(find("HEAD", "/api/v1/tenants").unwrap().name, "list_tenants");
+        assert_eq!(find("DELETE", "/api/v1/tenants"), None);
+    }
+}

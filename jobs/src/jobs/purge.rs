@@ -166,8 +166,8 @@ async fn archive(context: &Context, tenant: Uuid, before: Timestamp, made: &mut 
         return Ok(0);
     }
     for month in months.difference(made) {
-        let make = transaction.prepare_cached(MAKE_ARCHIVE).await?;
-        transaction.query(&make, &[month]).await?;
+        let statement = transaction.prepare_cached(MAKE_ARCHIVE).await?;
+        transaction.query(&statement, &[month]).await?;
     }
     let archive = transaction.prepare_cached(ARCHIVE).await?;
     let moved = transaction.execute(&archive, &[&ids]).await?;

@@ -54,6 +54,8 @@ pub struct Context {
     pub root: Arc<dyn RootSigner>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// How long ended sessions are kept before they are archived.
+    pub session_retention: Duration,
     /// What counts runs.
     pub meter: Meter,
 }

@@ -15,4 +15,4 @@ mod settings;
 pub mod worker;
 
 pub use command::run;
-pub use settings::{JobSettings, ScheduleSettings};
+pub use settings::{JobSettings, RetentionSettings, ScheduleSettings};

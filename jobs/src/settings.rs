@@ -32,6 +32,22 @@ impl From<ScheduleSettings> for Schedule {
     }
 }
 
+/// How long things are kept.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct RetentionSettings {
+    /// Days that ended sessions are kept before they are moved to the archive
+    #[arg(long, env = "SESSION_RETENTION_DAYS", default_value_t = 400, value_parser = clap::value_parser!(u32).range(2..=36_500))]
+    session_retention_days: u32,
+}
+
+impl RetentionSettings {
+    /// How long ended sessions are kept before they are archived.
+    #[must_use]
+    pub const fn sessions(self) -> Duration {
+        Duration::from_secs(self.session_retention_days as u64 * 86_400)
+    }
+}
+
 /// What jobs work with.
 #[derive(Args, Clone, Debug)]
 pub struct JobSettings {
@@ -50,6 +66,9 @@ pub struct JobSettings {
     /// When leaf keys change.
     #[command(flatten)]
     pub schedule: ScheduleSettings,
+    /// How long things are kept.
+    #[command(flatten)]
+    pub retention: RetentionSettings,
 }
 
 impl JobSettings {
@@ -75,6 +94,7 @@ impl JobSettings {
         let root = self.root.open()?;
         let sealing = self.sealing.sealing_key.clone();
         let rotation = KeyRotation::new(database.clone(), Arc::clone(&root), sealing, self.schedule.into(), Arc::clone(&clock));
-        Ok(Context { database, redis, engine, rotation, root, clock, meter: Meter::default() })
+        let session_retention = self.retention.sessions();
+        Ok(Context { database, redis, engine, rotation, root, clock, session_retention, meter: Meter::default() })
     }
 }

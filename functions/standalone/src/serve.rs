@@ -5,7 +5,7 @@ use std::{error::Error, process::ExitCode, sync::Arc};
 use admin::AdminParts;
 use axum::Router;
 use clap::Args;
-use jobs::{JobSettings, ScheduleSettings, cron, job};
+use jobs::{JobSettings, RetentionSettings, ScheduleSettings, cron, job};
 use kms::RootSettings;
 use platform::{
     db::{Database, Role},
@@ -40,6 +40,8 @@ struct EverythingSettings {
     root: RootSettings,
     #[command(flatten)]
     schedule: ScheduleSettings,
+    #[command(flatten)]
+    retention: RetentionSettings,
     /// Seconds between two sweeps: at most a twelfth of the shortest session TTL in use
     #[arg(long, env = "SWEEP_INTERVAL", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     sweep_interval: u64,
@@ -59,15 +61,15 @@ impl Parts for Everything {
     type Settings = EverythingSettings;
 
     fn open(settings: &EverythingSettings, registry: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let EverythingSettings { function, root, schedule, sweep_interval } = settings.clone();
+        let EverythingSettings { function, root, schedule, retention, sweep_interval } = settings.clone();
         let functions = AcquireParts::open(&function, registry)?;
         let (seats, seat_settings) = (&functions.signed.seats, function.signed.seats);
         let keys = Arc::new(PublishedKeys::new(seats.database().clone(), Arc::new(SystemClock)));
         let public = Public { keys, limiter: functions.limiter() };
         let redis = RedisLink::new(&seat_settings.redis)?;
-        let sealing = function.signed.sealing;
         let admin = Database::new(&seat_settings.database, Role::Admin)?;
-        let jobs = JobSettings { database: seat_settings.database, redis: seat_settings.redis, sealing: sealing.clone(), root, schedule };
+        let (database, redis_settings, sealing) = (seat_settings.database, seat_settings.redis, function.signed.sealing);
+        let jobs = JobSettings { database, redis: redis_settings, sealing: sealing.clone(), root, schedule, retention };
         let jobs = jobs.open_with(redis, Arc::clone(seats))?;
         jobs.meter.register(registry);
         let admin = AdminParts {

@@ -4,7 +4,10 @@
 
 mod command_line;
 mod cron;
+mod expire_licenses;
+mod large;
 mod ledger;
+mod purge;
 mod queue;
 mod reconcile_seats;
 mod rig;

@@ -1,6 +1,6 @@
 //! What jobs work with, over a database of the test's own and a clock that it moves.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jobs::{
     job::{Context, Counts, Failure},
@@ -18,6 +18,9 @@ use platform::{
 use serde_json::Map;
 use testkit::{Customer, ManualClock, TestDatabase, keys, redis_settings};
 use tokio_postgres::Client;
+
+/// As the setting has it by default.
+pub(crate) const SESSION_RETENTION: Duration = Duration::from_secs(400 * 86_400);
 
 pub(crate) struct Rig {
     pub(crate) database: TestDatabase,
@@ -97,5 +100,15 @@ fn open(database: &DatabaseSettings, redis: &RedisSettings, clock: Arc<dyn Clock
     let engine = Arc::new(Engine::with_moved_time(redis.clone(), connect(Role::Functions), Arc::clone(&clock), limits));
     let sealing = keys::SEALING_KEY.parse().expect("it is a sealing key");
     let rotation = KeyRotation::new(connect(Role::Jobs), keys::root(), sealing, Schedule::default(), Arc::clone(&clock));
-    Context { database: connect(Role::Jobs), redis, engine, rotation, root: keys::root(), clock, meter: Meter::default() }
+    let session_retention = SESSION_RETENTION;
+    Context {
+        database: connect(Role::Jobs),
+        redis,
+        engine,
+        rotation,
+        root: keys::root(),
+        clock,
+        session_retention,
+        meter: Meter::default(),
+    }
 }

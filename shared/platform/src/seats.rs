@@ -9,6 +9,7 @@
 mod acquire;
 mod answer;
 mod batcher;
+mod close;
 mod counters;
 mod heartbeat;
 mod licenses;

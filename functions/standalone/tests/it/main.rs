@@ -17,3 +17,4 @@ mod people;
 mod seat_command;
 mod shell;
 mod signing;
+mod soak;

@@ -25,6 +25,15 @@ pub(super) struct Discarded {
     pub(super) alive: u64,
 }
 
+/// What came of closing a license.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Closed {
+    /// Nothing of it is left, or it is open.
+    Done,
+    /// Somebody rebuilds it.
+    Busy,
+}
+
 /// Calls them over one link.
 pub(super) struct Upkeep {
     link: ScriptLink,
@@ -33,6 +42,7 @@ pub(super) struct Upkeep {
     survey: Script,
     discard: Script,
     correct: Script,
+    close: Script,
 }
 
 impl std::fmt::Debug for Upkeep {
@@ -50,6 +60,7 @@ impl Upkeep {
             survey: Script::new(lua!("clock", "prelude", "survey")),
             discard: Script::new(lua!("clock", "prelude", "discard")),
             correct: Script::new(lua!("clock", "prelude", "correct")),
+            close: Script::new(lua!("clock", "prelude", "close")),
         }
     }
 
@@ -132,6 +143,13 @@ impl Upkeep {
         policy(&mut call, license);
         self.link.run(&self.correct, &call).await?;
         Ok(())
+    }
+
+    /// Forgets a license that has run out.
+    pub(super) async fn close(&self, license: LicenseId) -> Result<Closed, Error> {
+        let call = self.of_license(&self.close, license);
+        let mut answer = self.link.run(&self.close, &call).await?;
+        Ok(if answer.word()? == "busy" { Closed::Busy } else { Closed::Done })
     }
 
     fn of_license(&self, script: &Script, license: LicenseId) -> Cmd {

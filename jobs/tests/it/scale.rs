@@ -10,7 +10,7 @@ use crate::rig::Rig;
 /// Licenses with so many sessions each, warm in Redis.
 pub(crate) async fn filled(rig: &Rig, licenses: u32, sessions: i32) -> Vec<Customer> {
     let fill = "INSERT INTO sessions (id, tenant_id, license_id, seat, holder, hardware_id, user_email, started_at, expires_at)
-                SELECT gen_random_uuid(), $1, $2, n, decode(md5(n::text), 'hex'), 'h', 'u@x.example', $3::timestamptz, $3::timestamptz + interval '6 minutes'
+                SELECT gen_random_uuid(), $1, $2, n, decode(md5(n::text), 'hex'), 'h' || n, n || '@x.example', $3::timestamptz, $3::timestamptz + interval '6 minutes'
                 FROM generate_series(1, $4) n";
     let mut customers = Vec::new();
     for _ in 0..licenses {

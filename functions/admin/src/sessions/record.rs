@@ -148,17 +148,43 @@ const LIST_OF_ALL: &str = list!("list_of_all", "true");
 // Of a license that the caller does not see nothing is read: not even to be hidden, row by row.
 const LIST_OF_LICENSE: &str = list!("list_of_license", "license_id = $7 AND EXISTS (SELECT FROM licenses WHERE id = $7)");
 
-// Those of a person or a device are fewer than any run is long: all of them are found by their own indexes, and sorted. A run would be gone
-// through to its end for somebody who left long ago, or who never ended in its way.
-const LIST_OF_SOMEBODY: &str = "-- sessions::list_of_somebody
-SELECT id, tenant_id, license_id, seat, hardware_id, user_email, started_at, expires_at, ended_at, ended_reason,
-       (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = sessions.license_id)
-FROM sessions
-WHERE ($8::text IS NULL OR user_email = $8) AND ($9::text IS NULL OR user_email = $9) AND ($10::text IS NULL OR hardware_id = $10)
-  AND ($7::uuid IS NULL OR (license_id = $7 AND EXISTS (SELECT FROM licenses WHERE id = $7))) AND (ended_reason = ANY ($4::text[]) OR (ended_reason IS NULL AND 'live' = ANY ($4)))
-  AND ($1::timestamptz IS NULL OR (started_at, id) < ($1, $2::uuid))
-  AND ($5::timestamptz IS NULL OR started_at >= $5) AND ($6::timestamptz IS NULL OR started_at < $6)
-ORDER BY started_at DESC, id DESC LIMIT $3";
+/// The sessions of a person or on a device that live, or that have ended: by indexes of their own, in the list's order.
+macro_rules! run_of_somebody {
+    ($whose:literal, $is_so:literal) => {
+        concat!(
+            "(SELECT id, tenant_id, license_id, seat, hardware_id, user_email, started_at, expires_at, ended_at, ended_reason FROM sessions
+  WHERE ",
+            $whose,
+            " AND ",
+            $is_so,
+            " AND ($8::text IS NULL OR user_email = $8) AND ($9::text IS NULL OR user_email = $9) AND ($10::text IS NULL OR hardware_id = $10)
+    AND ($7::uuid IS NULL OR (license_id = $7 AND EXISTS (SELECT FROM licenses WHERE id = $7)))
+    AND ($1::timestamptz IS NULL OR (started_at, id) < ($1, $2::uuid))
+    AND ($5::timestamptz IS NULL OR started_at >= $5) AND ($6::timestamptz IS NULL OR started_at < $6)
+  ORDER BY started_at DESC, id DESC LIMIT $3)"
+        )
+    };
+}
+macro_rules! list_of_somebody {
+    ($name:literal, $whose:literal) => {
+        concat!(
+            "-- sessions::",
+            $name,
+            "
+SELECT page.*, (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = page.license_id) FROM (",
+            run_of_somebody!($whose, "ended_at IS NULL AND 'live' = ANY ($4::text[])"),
+            "
+  UNION ALL ",
+            run_of_somebody!($whose, "ended_at IS NOT NULL AND ended_reason = ANY ($4::text[])"),
+            "
+  ORDER BY started_at DESC, id DESC LIMIT $3) AS page ORDER BY started_at DESC, id DESC"
+        )
+    };
+}
+
+// The tenant stands beside the person in the index: how much somebody of another tenant does is not to be told by the time it takes.
+const LIST_OF_SOMEBODY: &str = list_of_somebody!("list_of_somebody", "tenant_id = current_tenant()");
+const LIST_OF_SOMEBODY_ANYWHERE: &str = list_of_somebody!("list_of_somebody_anywhere", "true");
 
 // The license and the moment lead to a row, or to a few.
 const FIND: &str = "-- sessions::find
@@ -176,7 +202,7 @@ RETURNING id, tenant_id, license_id, seat, hardware_id, user_email, started_at, 
           (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = sessions.license_id)";
 
 /// Every statement.
-pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_ALL, LIST_OF_LICENSE, LIST_OF_SOMEBODY, FIND, REVOKE];
+pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_ALL, LIST_OF_LICENSE, LIST_OF_SOMEBODY, LIST_OF_SOMEBODY_ANYWHERE, FIND, REVOKE];
 
 /// Which sessions are wanted.
 #[derive(Debug, Default)]
@@ -211,7 +237,7 @@ pub(super) async fn list(transaction: &Transaction, page: &Page, filter: &Filter
     let params: [&(dyn ToSql + Sync); 10] =
         [&page.at(), &page.id(), &page.rows(), &filter.states(), &filter.from, &filter.until, &license, &email, &filter.own, &hardware];
     if email.is_some() || filter.own.is_some() || hardware.is_some() {
-        transaction.query(LIST_OF_SOMEBODY, &params).await
+        transaction.query(page.statement(LIST_OF_SOMEBODY, LIST_OF_SOMEBODY_ANYWHERE), &params).await
     } else if license.is_some() {
         transaction.query(LIST_OF_LICENSE, &params[..7]).await
     } else {

@@ -1,6 +1,8 @@
 //! What the sweep is promised to bear at its full size: measured on a quiet machine, with an optimized build
 //! (`cargo test --release -p jobs --test it -- --ignored --nocapture large::`).
 
+#![expect(clippy::print_stdout, reason = "what was measured is read by people")]
+
 use std::{
     sync::{
         Arc,

@@ -39,6 +39,7 @@ const STEADY: u64 = 4;
 const FICKLE: u64 = 12;
 
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "tells what the soak was worth")]
 async fn seats_of_clients_that_die_come_back_in_time_and_no_live_client_loses_its_own() {
     let soak = Duration::from_secs(std::env::var("SOAK_SECONDS").map_or(20, |seconds| seconds.parse().unwrap()));
     let scene = Scene::set().await;

@@ -159,8 +159,12 @@ fn table() -> String {
     format!("| job | due | at most | what it does |\n|---|---|---|---|\n{lines}")
 }
 
+/// Brings the database up to date and says so, as whoever owns the tables.
+///
+/// # Errors
+/// Whatever keeps it from being so.
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
-async fn migrate(settings: DatabaseSettings) -> Result<(), Box<dyn Error + Send + Sync>> {
+pub async fn migrate(settings: DatabaseSettings) -> Result<(), Box<dyn Error + Send + Sync>> {
     let report = db::migrate(&mut db::connect_as_login(&settings).await?).await?;
     for migration in report.applied_migrations() {
         println!("applied {migration}");

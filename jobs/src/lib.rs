@@ -14,5 +14,5 @@ pub mod schedule;
 mod settings;
 pub mod worker;
 
-pub use command::run;
+pub use command::{migrate, run};
 pub use settings::{JobSettings, RetentionSettings, ScheduleSettings};

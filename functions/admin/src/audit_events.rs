@@ -101,9 +101,8 @@ async fn list(
     if is_ndjson {
         return NDJSON.answer("", move |after| batch(parts.clone(), caller.clone(), filter.clone(), after)).await;
     }
-    let after = page.at().zip(page.id()).map(|(at, id)| Position { at, id });
     let transaction = parts.database.begin(caller.scope()).await?;
-    let rows = record::list(&transaction, &filter, after, page.rows(), caller.scope() == Scope::Staff).await?;
+    let rows = record::list(&transaction, &filter, page.after(), page.rows(), caller.scope() == Scope::Staff).await?;
     transaction.commit().await?;
     Ok(Json(page.items(&parts, &rows, event, record::position)?).into_response())
 }

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use platform::{
-    domain::{LimitKind, Standing, TenantId},
+    domain::{Standing, TenantId},
     web::{ApiError, Checked, ClientAddress, REQUEST_ID},
 };
 
@@ -39,9 +39,9 @@ async fn admit(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
-    let (caller, is_admitted) = caller(parts, &headers, address).await?;
-    let verdict = parts.seats.limiter().check(LimitKind::Principal, caller.principal.id.as_uuid().as_bytes()).await.passed()?;
+    let path = request.uri().path().to_owned();
+    let (caller, is_admitted) = caller(parts, request.headers(), address).await?;
+    let verdict = parts.seats.limiter().count_person(&caller.principal).await?;
     if !is_admitted || !caller.may(operation.permission) {
         audit::refused(parts, &caller, operation, &path).await?;
         return Ok(Checked(verdict, ApiError::Forbidden).into_response());

@@ -73,6 +73,11 @@ impl Page {
         if self.is_of_all { of_all } else { of_one }
     }
 
+    /// Where the page before ended.
+    pub(crate) fn after(&self) -> Option<Position> {
+        self.after
+    }
+
     /// The moment to begin after.
     pub(crate) fn at(&self) -> Option<Timestamp> {
         self.after.map(|after| after.at)

@@ -88,9 +88,8 @@ async fn list(
     if is_csv {
         return CSV.answer(CSV_HEAD, move |after| batch(parts.clone(), caller.clone(), filter, after)).await;
     }
-    let after = page.at().zip(page.id()).map(|(at, id)| Position { at, id });
     let transaction = parts.database.begin(caller.scope()).await?;
-    let rows = record::list(&transaction, filter, after, page.rows(), caller.scope() == Scope::Staff).await?;
+    let rows = record::list(&transaction, filter, page.after(), page.rows(), caller.scope() == Scope::Staff).await?;
     transaction.commit().await?;
     let now = parts.clock.now();
     Ok(Json(page.items(&parts, &rows, |row| usage(row, filter.span, now), record::position)?).into_response())

@@ -7,14 +7,10 @@ mod openapi;
 mod people;
 mod serve;
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use platform::{
-    db::{self, DatabaseSettings},
-    signing::LocalRoot,
-    web,
-};
+use platform::{db::DatabaseSettings, signing::LocalRoot, web};
 
 /// CODITECT's license platform in one process.
 #[derive(Debug, Parser)]
@@ -52,7 +48,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Serve(settings) => return serve::run(settings),
-        Command::Migrate(settings) => web::block_on(migrate(settings)),
+        Command::Migrate(settings) => web::block_on(jobs::migrate(settings)),
         Command::Bootstrap(settings) => web::block_on(bootstrap::run(settings)),
         Command::Openapi => openapi::print(),
         Command::InviteStaff(settings) => web::block_on(people::invite_staff(settings)),
@@ -67,14 +63,4 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-#[expect(clippy::print_stdout, reason = "this is what the command is for")]
-async fn migrate(settings: DatabaseSettings) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let report = db::migrate(&mut db::connect_as_login(&settings).await?).await?;
-    for migration in report.applied_migrations() {
-        println!("applied {migration}");
-    }
-    println!("the database is up to date");
-    Ok(())
 }

@@ -9,6 +9,7 @@ mod enrolment;
 mod licenses;
 mod migrate;
 mod people;
+pub mod read;
 mod tls;
 mod transaction;
 

@@ -2,6 +2,7 @@
 
 mod clock;
 mod database;
+mod description;
 pub mod identity;
 pub mod keys;
 pub mod people;
@@ -10,6 +11,7 @@ mod servers;
 
 pub use clock::ManualClock;
 pub use database::{Customer, TestDatabase, policy};
+pub use description::Description;
 pub use process::{Process, free_port};
 pub use servers::Servers;
 

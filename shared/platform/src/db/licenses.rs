@@ -1,10 +1,13 @@
 //! How a license is read from its row.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use super::Error;
+use super::{
+    Error,
+    read::{whole, word},
+};
 use crate::domain::{License, LicenseId, Policy, SignedDocument, TenantId};
 
 /// Reads a license, by the names of its columns; `tenant_status` is the tenant's.
@@ -12,13 +15,6 @@ use crate::domain::{License, LicenseId, Policy, SignedDocument, TenantId};
 /// # Errors
 /// [`Error::Record`] if the row holds what it cannot hold, [`Error::Query`] if a column is not there.
 pub fn license(row: &Row) -> Result<License, Error> {
-    fn word<T: FromStr>(row: &Row, column: &str) -> Result<T, Error> {
-        let text: &str = row.try_get(column)?;
-        text.parse().map_err(|_| Error::Record(format!("{column} is {text}")))
-    }
-    fn count(row: &Row, column: &str) -> Result<u32, Error> {
-        u32::try_from(row.try_get::<_, i32>(column)?).map_err(|error| Error::Record(format!("{column}: {error}")))
-    }
     let signature: Option<String> = row.try_get("signed_document")?;
     let document = signature.map(|text| SignedDocument::read(text).ok_or_else(|| Error::Record("signed_document is no JWS".to_owned())));
     Ok(License {
@@ -30,9 +26,9 @@ pub fn license(row: &Row) -> Result<License, Error> {
         status: word(row, "status")?,
         tenant_status: word(row, "tenant_status")?,
         policy: Policy {
-            seats_total: count(row, "seats_total")?,
-            overage: count(row, "overage")?,
-            session_ttl: Duration::from_secs(u64::from(count(row, "session_ttl_seconds")?)),
+            seats_total: whole(row, "seats_total")?,
+            overage: whole(row, "overage")?,
+            session_ttl: Duration::from_secs(u64::from(whole(row, "session_ttl_seconds")?)),
             seat_unit: word(row, "seat_unit")?,
             starts_at: row.try_get("starts_at")?,
             expires_at: row.try_get("expires_at")?,

@@ -7,21 +7,9 @@ use platform::{
     domain::{EndReason, Refusal, SeatUnit, SessionId, SessionKey},
     seats::{Acquired, Heartbeat, Inspected, RedisSettings},
 };
-use testkit::{Customer, cluster_settings, policy, redis_settings};
+use testkit::{Customer, policy};
 
-use crate::rig::{Rig, applicant, application, vandal};
-
-/// Runs each test on a single Redis and on a cluster.
-macro_rules! on_both {
-    ($($name:ident)*) => {
-        mod single {
-            $(#[tokio::test] async fn $name() { super::$name(super::redis_settings()).await; })*
-        }
-        mod cluster {
-            $(#[tokio::test] async fn $name() { super::$name(super::cluster_settings()).await; })*
-        }
-    };
-}
+use crate::rig::{Rig, applicant, application, on_both, vandal};
 
 on_both! {
     a_license_gives_out_its_seats_and_no_more

@@ -8,21 +8,10 @@ use platform::{
     domain::{Allowance, LicenseKey, LimitKind, Refusal, SessionId, SessionKey, Verdict},
     seats::{Acquired, Counted, Engine, Heartbeat, Inspected, LimitSettings, Limiter, RedisLink, RedisSettings},
 };
-use testkit::{cluster_settings, free_port, policy, redis_settings};
+use testkit::{free_port, policy, redis_settings};
 use uuid::Uuid;
 
-use crate::rig::{Rig, applicant, application, vandal};
-
-macro_rules! on_both {
-    ($($name:ident)*) => {
-        mod single {
-            $(#[tokio::test] async fn $name() { super::$name(super::redis_settings()).await; })*
-        }
-        mod cluster {
-            $(#[tokio::test] async fn $name() { super::$name(super::cluster_settings()).await; })*
-        }
-    };
-}
+use crate::rig::{Rig, applicant, application, on_both, vandal};
 
 on_both! {
     a_session_may_beat_so_often_and_gets_it_back_evenly

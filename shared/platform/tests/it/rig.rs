@@ -12,6 +12,20 @@ use platform::{
 use testkit::{Customer, ManualClock, TestDatabase};
 use tokio_postgres::Client;
 
+/// Runs each test on a single Redis and on a cluster.
+macro_rules! on_both {
+    ($($name:ident)*) => {
+        mod single {
+            $(#[tokio::test] async fn $name() { super::$name(testkit::redis_settings()).await; })*
+        }
+        mod cluster {
+            $(#[tokio::test] async fn $name() { super::$name(testkit::cluster_settings()).await; })*
+        }
+    };
+}
+
+pub(crate) use on_both;
+
 pub(crate) struct Rig {
     pub(crate) database: TestDatabase,
     pub(crate) clock: Arc<ManualClock>,

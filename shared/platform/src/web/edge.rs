@@ -27,7 +27,7 @@ use futures_util::FutureExt;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{ApiError, ClientAddress, HttpSettings, Metrics, Origins, browsers, problem::Raised};
+use super::{ApiError, ClientAddress, HttpSettings, Metrics, Origins, TraceContext, browsers, problem::Raised, spans};
 use crate::seats::Limiter;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -67,6 +67,11 @@ where
 }
 
 async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    let trace = TraceContext::of(request.headers());
+    trace.scope(attend(&edge, trace, request, next)).await
+}
+
+async fn attend(edge: &Edge, trace: TraceContext, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = request_id(&request);
     let method = method_name(request.method());
@@ -89,7 +94,9 @@ async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Re
         Err(_) => ApiError::Timeout.into_response(),
     };
     let mut response = finish(response, &id);
-    edge.metrics.observe(route.as_ref().map_or("unmatched", MatchedPath::as_str), method, response.status().as_u16(), begun.elapsed());
+    let (route, status, took) = (route.as_ref().map_or("unmatched", MatchedPath::as_str), response.status().as_u16(), begun.elapsed());
+    edge.metrics.observe(route, method, status, took, trace);
+    spans::record(trace, method, route, status, took);
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -167,6 +174,7 @@ mod tests {
     use crate::{
         Secret,
         seats::{LimitSettings, RedisLink, RedisSettings},
+        web::TelemetrySettings,
     };
 
     fn settings() -> HttpSettings {
@@ -177,6 +185,7 @@ mod tests {
             request_timeout_ms: 30,
             trusted_proxy_hops: 0,
             cors_origins: "https://console.example".parse().unwrap(),
+            telemetry: TelemetrySettings::default(),
         }
     }
 

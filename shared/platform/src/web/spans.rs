@@ -139,11 +139,11 @@ mod tests {
     async fn a_collector_hears_of_sampled_requests_and_of_no_others() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let (heard, mut hears) = mpsc::unbounded_channel::<(HeaderMap, Value)>();
-        let collect = async |State(heard): State<mpsc::UnboundedSender<(HeaderMap, Value)>>, head: HeaderMap, body: Bytes| {
-            heard.send((head, serde_json::from_slice(&body).unwrap())).unwrap();
+        let (tell, mut ear) = mpsc::unbounded_channel::<(HeaderMap, Value)>();
+        let collect = async |State(tell): State<mpsc::UnboundedSender<(HeaderMap, Value)>>, head: HeaderMap, body: Bytes| {
+            tell.send((head, serde_json::from_slice(&body).unwrap())).unwrap();
         };
-        let collector = Router::new().route("/v1/traces", post(collect)).with_state(heard);
+        let collector = Router::new().route("/v1/traces", post(collect)).with_state(tell);
         tokio::spawn(async move { axum_serve(listener, collector).await });
 
         let settings = TelemetrySettings {
@@ -158,7 +158,7 @@ mod tests {
         record(TraceContext::continuing(Some(theirs)), "POST", "/api/v1/licenses/acquire", 503, took);
         finish().await;
 
-        let (head, told) = hears.recv().await.unwrap();
+        let (head, told) = ear.recv().await.unwrap();
         assert_eq!(head["content-type"], "application/json");
         let told = &told["resourceSpans"][0];
         assert_eq!(told["resource"]["attributes"][0]["value"]["stringValue"], "acquire");

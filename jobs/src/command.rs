@@ -57,6 +57,8 @@ struct WorkerSettings {
     /// Port of the metrics page; 0 picks a free one and logs it
     #[arg(long, env = "METRICS_PORT", default_value_t = 9090)]
     metrics_port: u16,
+    #[command(flatten)]
+    telemetry: web::TelemetrySettings,
 }
 
 #[derive(Args, Debug)]
@@ -96,7 +98,7 @@ pub fn run() -> ExitCode {
 }
 
 async fn work(settings: WorkerSettings) -> Result<(), Box<dyn Error + Send + Sync>> {
-    web::start_logging();
+    web::start_logging(&settings.telemetry);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async move {
         tokio::select! {

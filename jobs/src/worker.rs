@@ -9,7 +9,10 @@ use std::{
 
 use apalis_core::worker::{builder::WorkerBuilder, context::WorkerContext};
 use google_cloud_pubsub::model::Message;
-use platform::domain::{from_millis, rfc3339};
+use platform::{
+    domain::{from_millis, rfc3339},
+    web::TraceContext,
+};
 use serde_json::{Map, Value};
 use tokio::time::{sleep, timeout};
 use tower::limit::ConcurrencyLimitLayer;
@@ -79,7 +82,7 @@ impl Worker {
 
     async fn attend(&self, Delivery { message, handler }: Delivery) -> Result<(), Failure> {
         let done = match self.read(&message) {
-            Ok((job, key, args)) => perform(&self.context, job, Some(&key), args).await,
+            Ok((job, key, args)) => trace_of(&message).scope(perform(&self.context, job, Some(&key), args)).await,
             Err(why) => Err(Failure::GiveUp(why)),
         };
         let Err(failure) = done else {
@@ -117,5 +120,26 @@ impl Worker {
         }
         poison.push_back(message.to_owned());
         true
+    }
+}
+
+/// The trace that whoever published the message worked on: Google's clients have a name of their own for the attribute.
+fn trace_of(message: &Message) -> TraceContext {
+    let attribute = |name| message.attributes.get(name).map(String::as_str);
+    TraceContext::continuing(attribute("googclient_traceparent").or_else(|| attribute("traceparent")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_carries_the_trace_of_its_publisher() {
+        let theirs = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for name in ["googclient_traceparent", "traceparent"] {
+            let trace = trace_of(&Message::new().set_attributes([(name, theirs)]));
+            assert_eq!(trace.trace_id(), "0af7651916cd43dd8448eb211c80319c");
+        }
+        assert_ne!(trace_of(&Message::new()).trace_id(), trace_of(&Message::new()).trace_id());
     }
 }

@@ -23,7 +23,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves every function on one port, sweeps zombies and rotates keys
-    Serve(serve::Settings),
+    Serve(Box<serve::Settings>),
     /// Brings the database up to date; does nothing if it is
     Migrate(DatabaseSettings),
     /// Makes a tenant, its owner and a license, and prints the license key, which is shown only this once
@@ -47,7 +47,7 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     let outcome = match CommandLine::parse().command {
-        Command::Serve(settings) => return serve::run(settings),
+        Command::Serve(settings) => return serve::run(*settings),
         Command::Migrate(settings) => web::block_on(jobs::migrate(settings)),
         Command::Bootstrap(settings) => web::block_on(bootstrap::run(settings)),
         Command::Openapi => openapi::print(),

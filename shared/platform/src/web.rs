@@ -16,7 +16,9 @@ mod problem;
 mod serve;
 mod server;
 mod settings;
+mod spans;
 mod telemetry;
+mod trace;
 
 pub use authenticator::{Algorithm, AuthenticationSettings, Authenticator, InvalidIssuers, InvalidKeys, InvalidKeysUrl, Issuer, Issuers};
 pub use body::{JsonObject, MaybeJsonObject};
@@ -36,4 +38,5 @@ pub use problem::{ApiError, FieldFault};
 pub use serve::{block_on, run, serve};
 pub use server::serve_metrics;
 pub use settings::HttpSettings;
-pub use telemetry::init as start_logging;
+pub use telemetry::{TelemetrySettings, init as start_logging};
+pub use trace::TraceContext;

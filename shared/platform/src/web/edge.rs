@@ -27,7 +27,7 @@ use futures_util::FutureExt;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{ApiError, ClientAddress, HttpSettings, Metrics, Origins, browsers, problem::Raised};
+use super::{ApiError, ClientAddress, HttpSettings, Metrics, Origins, TraceContext, browsers, problem::Raised, spans};
 use crate::seats::Limiter;
 
 /// The id of a request: within the edge every request has one.
@@ -67,7 +67,12 @@ where
         .layer(middleware::from_fn_with_state(Arc::new(Edge { metrics, limiter, origins, timeout }), edge))
 }
 
-async fn edge(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    let trace = TraceContext::of(request.headers());
+    trace.scope(attend(&edge, trace, request, next)).await
+}
+
+async fn attend(edge: &Edge, trace: TraceContext, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = request_id(&request);
     // Whoever writes down what was asked finds the id here, whoever chose it.
@@ -92,7 +97,9 @@ async fn edge(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -
         Err(_) => ApiError::Timeout.into_response(),
     };
     let mut response = finish(response, &id);
-    edge.metrics.observe(route.as_ref().map_or("unmatched", MatchedPath::as_str), method, response.status().as_u16(), begun.elapsed());
+    let (route, status, took) = (route.as_ref().map_or("unmatched", MatchedPath::as_str), response.status().as_u16(), begun.elapsed());
+    edge.metrics.observe(route, method, status, took, trace);
+    spans::record(trace, method, route, status, took);
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -170,6 +177,7 @@ mod tests {
     use crate::{
         Secret,
         seats::{LimitSettings, RedisLink, RedisSettings},
+        web::TelemetrySettings,
     };
 
     fn settings() -> HttpSettings {
@@ -180,6 +188,7 @@ mod tests {
             request_timeout_ms: 30,
             trusted_proxy_hops: 0,
             cors_origins: "https://console.example".parse().unwrap(),
+            telemetry: TelemetrySettings::default(),
         }
     }
 

@@ -5,9 +5,11 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, exemplar::HistogramWithExemplars, family::Family},
     registry::{Registry, Unit},
 };
+
+use super::TraceContext;
 
 /// Seconds; most answers take a millisecond or two.
 const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
@@ -24,12 +26,20 @@ struct RouteLabels {
     route: String,
 }
 
+/// Leads from a number to one request that made it.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Exemplar {
+    trace_id: String,
+}
+
+type Durations = Family<RouteLabels, HistogramWithExemplars<Exemplar>, fn() -> HistogramWithExemplars<Exemplar>>;
+
 /// What a process counts and shows.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
-    durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    durations: Durations,
 }
 
 impl Metrics {
@@ -37,7 +47,7 @@ impl Metrics {
     #[must_use]
     pub fn new(mut registry: Registry) -> Self {
         let requests = Family::default();
-        let durations = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
+        let durations = Family::new_with_constructor((|| HistogramWithExemplars::new(BUCKETS.into_iter())) as fn() -> _);
         registry.register("coditect_http_requests", "Requests by route, method and status", requests.clone());
         registry.register_with_unit(
             "coditect_http_request_duration",
@@ -48,9 +58,10 @@ impl Metrics {
         Self { registry, requests, durations }
     }
 
-    pub(super) fn observe(&self, route: &str, method: &'static str, status: u16, took: Duration) {
+    pub(super) fn observe(&self, route: &str, method: &'static str, status: u16, took: Duration, trace: TraceContext) {
         self.requests.get_or_create(&RequestLabels { route: route.to_owned(), method, status }).inc();
-        self.durations.get_or_create(&RouteLabels { route: route.to_owned() }).observe(took.as_secs_f64());
+        let exemplar = trace.is_sampled.then(|| Exemplar { trace_id: trace.trace_id() });
+        self.durations.get_or_create(&RouteLabels { route: route.to_owned() }).observe(took.as_secs_f64(), exemplar, None);
     }
 
     /// The page.
@@ -69,4 +80,21 @@ impl Metrics {
 
 async fn page(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.page())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sampled_request_leads_from_its_bucket_to_its_trace() {
+        let metrics = Metrics::new(Registry::default());
+        let sampled = TraceContext::continuing(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+        metrics.observe("/thing", "GET", 200, Duration::from_millis(3), sampled);
+        metrics.observe("/other", "GET", 200, Duration::from_millis(3), TraceContext::continuing(None));
+        let page = metrics.page();
+        let exemplars: Vec<_> = page.lines().filter(|line| line.contains(" # {")).collect();
+        assert_eq!(exemplars.len(), 1);
+        assert!(exemplars[0].contains(r#"route="/thing""#) && exemplars[0].contains(r#"trace_id="0af7651916cd43dd8448eb211c80319c""#));
+    }
 }

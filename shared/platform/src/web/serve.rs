@@ -6,7 +6,7 @@ use axum::Router;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use prometheus_client::registry::Registry;
 
-use super::{HttpSettings, Metrics, Parts, server, telemetry};
+use super::{HttpSettings, Metrics, Parts, server, spans, telemetry};
 
 #[derive(Parser)]
 #[command(version)]
@@ -33,8 +33,9 @@ pub fn run<P: Parts>(
     settings: P::Settings,
     router: impl FnOnce(P) -> Router + Send + 'static,
 ) -> ExitCode {
-    telemetry::init();
+    telemetry::init(&http.telemetry);
     let outcome = block_on(async move {
+        spans::start(name, &http.telemetry);
         let mut registry = Registry::default();
         let parts = P::open(&settings, &mut registry)?;
         let ready = {
@@ -46,6 +47,7 @@ pub fn run<P: Parts>(
         };
         let limiter = parts.limiter();
         server::run(router(parts), &http, Arc::new(Metrics::new(registry)), limiter, ready).await?;
+        spans::finish().await;
         Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     });
     match outcome {

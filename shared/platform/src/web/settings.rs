@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 
-use super::Origins;
+use super::{Origins, TelemetrySettings};
 
 /// Where a function listens, and how long a request may take.
 #[derive(Args, Clone, Debug)]
@@ -28,4 +28,7 @@ pub struct HttpSettings {
     /// Origins whose scripts may call from a browser, with commas between them, such as `https://console.example`
     #[arg(long, env = "CORS_ORIGINS", default_value = "")]
     pub cors_origins: Origins,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
 }

@@ -1,4 +1,4 @@
-//! One question over HTTP: the keys of an issuer. No redirects, no proxies, no connection that is kept: it is asked once an hour or so.
+//! One call over HTTP: a question for the keys of an issuer, or something told. No redirects, no proxies, no connection that is kept: it is asked once an hour or so.
 
 use std::{sync::Arc, sync::LazyLock, time::Duration};
 
@@ -6,10 +6,11 @@ use axum::{
     body::Bytes,
     http::{
         HeaderMap, Request, StatusCode,
-        header::{ACCEPT, AGE, CACHE_CONTROL, HOST, USER_AGENT},
+        header::{ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, HOST, USER_AGENT},
+        request::Builder,
     },
 };
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     client::conn::http1,
     rt::{Read, Write},
@@ -20,7 +21,10 @@ use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tokio_rustls::TlsConnector;
 
 use super::settings::KeysUrl;
-use crate::db;
+use crate::{
+    db,
+    web::trace::{TRACEPARENT, TraceContext},
+};
 
 /// How long the whole of it may take.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -38,7 +42,7 @@ pub(super) struct Published {
 
 /// Why keys cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CannotFetch {
+pub(in crate::web) enum CannotFetch {
     #[error("no answer in time")]
     Deadline,
     #[error("{0}")]
@@ -55,13 +59,27 @@ pub(super) enum CannotFetch {
 
 /// Fetches a set of keys.
 pub(super) async fn fetch(url: &KeysUrl) -> Result<Published, CannotFetch> {
+    call(url, Request::get(&url.path), Bytes::new()).await
+}
+
+/// Tells something in JSON, and takes any answer that is 200.
+pub(in crate::web) async fn post(url: &KeysUrl, json: Vec<u8>) -> Result<(), CannotFetch> {
+    call(url, Request::post(&url.path).header(CONTENT_TYPE, "application/json"), json.into()).await.map(|_| ())
+}
+
+async fn call(url: &KeysUrl, request: Builder, body: Bytes) -> Result<Published, CannotFetch> {
+    let mut request = request.header(HOST, &url.authority).header(ACCEPT, "application/json").header(USER_AGENT, "coditect");
+    if let Some(trace) = TraceContext::current() {
+        request = request.header(TRACEPARENT, trace.traceparent());
+    }
+    let request = request.body(Full::new(body)).map_err(|error| CannotFetch::Other(error.into()))?;
     let work = async {
         let stream = TcpStream::connect((url.host.as_str(), url.port)).await?;
         if !url.is_secure {
-            return ask(TokioIo::new(stream), url).await;
+            return ask(TokioIo::new(stream), request).await;
         }
         let name = ServerName::try_from(url.host.clone()).map_err(|error| CannotFetch::Other(error.into()))?;
-        ask(TokioIo::new(tls()?.connect(name, stream).await?), url).await
+        ask(TokioIo::new(tls()?.connect(name, stream).await?), request).await
     };
     timeout(DEADLINE, work).await.unwrap_or(Err(CannotFetch::Deadline))
 }
@@ -73,17 +91,11 @@ fn tls() -> Result<TlsConnector, CannotFetch> {
     CONFIG.as_ref().map(|config| Arc::clone(config).into()).map_err(|error| CannotFetch::Other(error.as_str().into()))
 }
 
-async fn ask<S: Read + Write + Unpin + Send + 'static>(stream: S, url: &KeysUrl) -> Result<Published, CannotFetch> {
+async fn ask<S: Read + Write + Unpin + Send + 'static>(stream: S, request: Request<Full<Bytes>>) -> Result<Published, CannotFetch> {
     let (mut sender, connection) = http1::handshake(stream).await?;
     // It ends with this question, however that ends.
     let mut driver = JoinSet::new();
     driver.spawn(connection);
-    let request = Request::get(&url.path)
-        .header(HOST, &url.authority)
-        .header(ACCEPT, "application/json")
-        .header(USER_AGENT, "coditect")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| CannotFetch::Other(error.into()))?;
     let (head, body) = sender.send_request(request).await?.into_parts();
     if head.status != StatusCode::OK {
         return Err(CannotFetch::Status(head.status));

@@ -130,7 +130,7 @@ impl FromStr for Issuers {
 
 /// Where keys are published: `https://…`, or `http://…` on this machine.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct KeysUrl {
+pub(in crate::web) struct KeysUrl {
     pub(super) is_secure: bool,
     /// Without the brackets of an IPv6 address.
     pub(super) host: String,
@@ -138,6 +138,13 @@ pub(super) struct KeysUrl {
     /// Host and port as they were written.
     pub(super) authority: String,
     pub(super) path: String,
+}
+
+impl KeysUrl {
+    /// What is further down.
+    pub(in crate::web) fn below(&self, path: &str) -> Self {
+        Self { path: format!("{}{path}", self.path.trim_end_matches('/')), ..self.clone() }
+    }
 }
 
 /// The text is no address that keys may come from.

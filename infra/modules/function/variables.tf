@@ -44,7 +44,7 @@ variable "instances" {
 }
 
 variable "service_account" {
-  description = "Who it is: an account of its own with the least it needs"
+  description = "Who it is: an account of its own, with the least it needs"
   type        = string
 }
 

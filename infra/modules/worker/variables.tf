@@ -47,7 +47,7 @@ variable "psql_image" {
 }
 
 variable "service_account" {
-  description = "Who it is: an account of its own with the least it needs"
+  description = "Who it is: an account of its own, with the least it needs"
   type        = string
 }
 

@@ -62,7 +62,7 @@ resource "google_compute_security_policy" "main" {
 
     match {
       expr {
-        expression = "evaluatePreconfiguredWaf('cve-canary', {'sensitivity': 1})"
+        expression = "evaluatePreconfiguredExpr('cve-canary')"
       }
     }
   }

@@ -16,7 +16,7 @@ resource "google_monitoring_notification_channel" "email" {
 }
 
 resource "google_monitoring_alert_policy" "rules" {
-  for_each = var.metrics ? local.rules : {}
+  for_each = { for name, rule in local.rules : name => rule if var.metrics }
 
   project               = var.project
   display_name          = each.key

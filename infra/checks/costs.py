@@ -17,7 +17,7 @@ RULE_HOUR, LB_GB, ARMOR_POLICY, ARMOR_RULE, ARMOR_MILLION = 0.025, 0.008, 5.0, 1
 NAT_HOUR, KMS_SOFTWARE, KMS_HSM, SECRET, SCHEDULER_JOB = 0.0014, 0.06, 2.50, 0.06, 0.10
 ARMOR_RULES, SECRETS = 13, 16
 # Measured: see the README.
-HEARTBEAT_MICROS, ACQUIRE_MICROS = 32, 300
+HEARTBEAT_MICROS, ACQUIRE_MICROS = 136, 515
 
 
 def sizes(infra, name):
@@ -60,7 +60,7 @@ def waiting(table, name, size):
             cost += least * SECONDS * (float(function["cpu"]) * RUN_CPU_IDLE + memory_gb(function["memory"]) * RUN_GB)
     least = sum(function["instances"][name][0] for function in table["functions"].values())
     if least and size["metrics"]:
-        said.append(f"{least} × {SECONDS / 1e6:.3f} M s × (1.25 CPU × {RUN_ALWAYS_CPU} + 0.5 GB × {RUN_ALWAYS_GB:.6f})")
+        said.append(f"{least} × {SECONDS / 1e6:.3f} M s × (1.25 CPU × {RUN_ALWAYS_CPU:.6f} + 0.5 GB × {RUN_ALWAYS_GB:.6f})")
     return cost, " + ".join(said) or "none waits: they start with the first request"
 
 
@@ -69,7 +69,7 @@ def worker(table, name, size):
     many, extra = worker["instances"][name], 0.25 if size["metrics"] else 0
     cpu, memory = float(worker["cpu"]) + extra, memory_gb(worker["memory"]) + extra
     return many * SECONDS * (cpu * RUN_ALWAYS_CPU + memory * RUN_ALWAYS_GB), (
-        f"{many} × {SECONDS / 1e6:.3f} M s × ({cpu:g} CPU × {RUN_ALWAYS_CPU} + {memory:g} GB × {RUN_ALWAYS_GB:.6f})"
+        f"{many} × {SECONDS / 1e6:.3f} M s × ({cpu:g} CPU × {RUN_ALWAYS_CPU:.6f} + {memory:g} GB × {RUN_ALWAYS_GB:.6f})"
     )
 
 
@@ -110,7 +110,7 @@ def operations():
         calls = 2 if "releases" in what else 1
         cpu = micros * (1.25 * RUN_ALWAYS_CPU + gb * RUN_ALWAYS_GB)
         armor, traffic = calls * ARMOR_MILLION, calls * 3 * LB_GB
-        yield f"| {what} | {micros} s × (1.25 × {RUN_ALWAYS_CPU} + {gb} × {RUN_ALWAYS_GB:.6f}) | {cpu:.4f} | {armor:.2f} | {traffic:.3f} | {cpu + armor + traffic:.2f} |"
+        yield f"| {what} | {micros} s × (1.25 × {RUN_ALWAYS_CPU:.6f} + {gb} × {RUN_ALWAYS_GB:.6f}) | {cpu:.4f} | {armor:.2f} | {traffic:.3f} | {cpu + armor + traffic:.2f} |"
 
 
 def tables(infra):

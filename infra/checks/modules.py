@@ -59,3 +59,5 @@ def faults(infra):
             for name, body in entry.items():
                 if "type" not in body or "description" not in body:
                     yield f"{where}: the variable {name} has no type or no description"
+                if file.parent.parent.name == "modules" and f"`{name}`" not in (file.parent / "README.md").read_text():
+                    yield f"{where}: README.md does not tell of the variable {name}"

@@ -34,15 +34,14 @@ def report(faults):
     return not faults
 
 
-def stand_ins(folder, tool):
+def stand_ins(folder):
     """Providers that only know what Google's takes, and a configuration that makes terraform start them."""
     overrides = []
     for name in ("google", "random"):
         program = folder / f"terraform-provider-{name}"
         program.write_text(f"#!/bin/sh\nSTANDS_FOR={name} exec {sys.executable} {INFRA}/checks/provider.py\n")
         program.chmod(0o755)
-        sources = [f"hashicorp/{name}", f"registry.opentofu.org/hashicorp/{name}"] if tool.endswith("tofu") else [f"hashicorp/{name}"]
-        overrides += [f'"{source}" = "{folder}"' for source in sources[:1]]
+        overrides += [f'"hashicorp/{name}" = "{folder}"']
     configuration = folder / "terraformrc"
     lines = "\n".join(overrides)
     configuration.write_text(f"disable_checkpoint = true\nprovider_installation {{\n dev_overrides {{\n{lines}\n }}\n direct {{}}\n}}\n")
@@ -59,7 +58,7 @@ def with_terraform(tool):
     good = True
     with tempfile.TemporaryDirectory(prefix="check-infra-") as name:
         folder = Path(name)
-        env = stand_ins(folder, tool)
+        env = stand_ins(folder)
         say("formatting")
         ok, told = call([tool, "fmt", "-check", "-recursive", "-diff", "."], INFRA, env)
         good &= ok or bool(print(told))

@@ -110,7 +110,12 @@ module "kms" {
   region           = var.region
   name             = local.name
   protection_level = var.sizes.root_in_hardware ? "HSM" : "SOFTWARE"
-  signers          = { for name, process in local.processes : name => local.accounts[name].email if contains(process.uses, "root") }
+
+  # Whoever makes the first customer signs its license, besides those that sign as they serve.
+  signers = merge(
+    { for name, process in local.processes : name => local.accounts[name].email if contains(process.uses, "root") },
+    { migrator = local.accounts["migrator"].email },
+  )
 }
 
 module "pubsub" {

@@ -103,9 +103,10 @@ def main():
         say("neither tofu nor terraform is installed: formatting, `validate` and `test` are left out")
     if promtool := shutil.which("promtool"):
         say("promtool")
-        ok, told = call([promtool, "check", "rules", str(INFRA / "alerts.yaml")], ROOT, None)
-        print(told.strip())
-        good &= ok
+        for arguments in (["check", "rules", INFRA / "alerts.yaml"], ["test", "rules", INFRA / "checks/alerts-test.yaml"]):
+            ok, told = call([promtool, *arguments], ROOT, None)
+            print(told.strip())
+            good &= ok
     else:
         say("promtool is not installed: the alert rules are left out")
     say("checkov")

@@ -68,6 +68,6 @@ def workflows(root):
                 yield f"{file.name} uses {action}, which is not pinned by its commit"
         if re.search(r"credentials_json|service_account_key|secrets\.GC", text):
             yield f"{file.name} uses a key"
-        for script in re.findall(r"(?:\./)?(scripts/[\w-]+)", text):
+        for script in re.findall(r"(?:\./)?(scripts/[\w/-]+)", text):
             if not (root / script).exists():
                 yield f"{file.name} calls {script}, which is not there"

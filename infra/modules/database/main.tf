@@ -169,8 +169,12 @@ resource "random_password" "logins" {
 }
 
 locals {
-  host    = google_sql_database_instance.main.private_ip_address
-  name    = coalesce(google_sql_database_instance.main.dns_name, google_sql_database_instance.main.private_ip_address)
+  host = google_sql_database_instance.main.private_ip_address
+  # The name in its certificate. It is never looked up: the address stands beside it.
+  name = coalesce(concat(
+    [for name in google_sql_database_instance.main.dns_names : name.name if name.connection_type == "PRIVATE_SERVICES_ACCESS"],
+    [google_sql_database_instance.main.dns_name, google_sql_database_instance.main.private_ip_address],
+  )...)
   address = "${trimsuffix(local.name, ".")}:5432/${google_sql_database.main.name}?sslmode=require&hostaddr=${local.host}"
 
   # Makes the logins, or sets them right. Logins that Cloud SQL's API makes may do nearly everything, so these are made by SQL.

@@ -183,7 +183,7 @@ module "worker" {
   files               = local.files.worker
   collector           = local.collector
   deletion_protection = var.protected
-  psql_image          = "mirror.gcr.io/library/postgres:16"
+  psql_image          = "docker.io/library/postgres:16"
 
   migrator = {
     service_account = local.accounts["migrator"].email

@@ -54,7 +54,12 @@ locals {
 
   settings = {
     for name, process in local.processes : name => merge(
-      { DATABASE_POOL_SIZE = tostring(process.pool_size), DATABASE_CA_FILE = "/certificates/postgres/postgres.pem" },
+      {
+        DATABASE_POOL_SIZE = tostring(process.pool_size)
+        DATABASE_CA_FILE   = "/certificates/postgres/postgres.pem"
+        # What a trace's name in the log begins with.
+        GOOGLE_CLOUD_PROJECT = var.project
+      },
       [for use in process.uses : local.settings_of[use]]...
     )
   }

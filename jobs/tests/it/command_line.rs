@@ -79,6 +79,8 @@ async fn the_runbook_has_the_table_of_jobs() {
     for job in json.as_array().unwrap() {
         assert_eq!(job["message"]["job"], job["job"]);
     }
+    let schedules: serde_json::Value = serde_json::from_str(include_str!("../../../infra/jobs.json")).unwrap();
+    assert_eq!(json, schedules, "put what `jobs list --json` prints into infra/jobs.json");
 }
 
 fn worker(database: &TestDatabase, queue: &Queue, subscription: &str) -> Child {

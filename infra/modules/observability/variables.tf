@@ -1,0 +1,102 @@
+variable "project" {
+  description = "The project's id"
+  type        = string
+}
+
+variable "name" {
+  description = "What names begin with"
+  type        = string
+}
+
+variable "domain" {
+  description = "The API's host name"
+  type        = string
+}
+
+variable "emails" {
+  description = "Who is told"
+  type        = set(string)
+
+  validation {
+    condition     = length(var.emails) > 0 && alltrue([for email in var.emails : can(regex("^[^@ ]+@[^@ ]+$", email))])
+    error_message = "emails has at least one address."
+  }
+}
+
+variable "functions" {
+  description = "The functions, each of which has its objectives"
+  type        = set(string)
+}
+
+variable "checked" {
+  description = "The functions that are asked from outside every five minutes whether they are ready: each of them always has an instance then"
+  type        = set(string)
+}
+
+variable "availability_goal" {
+  description = "The part of all requests that is answered without a fault"
+  type        = number
+  default     = 0.999
+
+  validation {
+    condition     = var.availability_goal > 0.9 && var.availability_goal < 1
+    error_message = "availability_goal is between 0.9 and 1."
+  }
+}
+
+variable "prompt_ms" {
+  description = "Milliseconds within which 99 of 100 requests are answered"
+  type        = number
+  default     = 300
+
+  validation {
+    condition     = var.prompt_ms > 0
+    error_message = "prompt_ms is above 0."
+  }
+}
+
+variable "metrics" {
+  description = "Whether collectors run, so that the rules on the platform's own metrics can be watched"
+  type        = bool
+}
+
+variable "rules" {
+  description = "infra/alerts.yaml"
+  type        = string
+}
+
+variable "dashboard" {
+  description = "The file of the dashboard for Cloud Monitoring"
+  type        = string
+}
+
+variable "database" {
+  description = "The database's instance, as PROJECT:NAME"
+  type        = string
+}
+
+variable "max_connections" {
+  description = "Connections that PostgreSQL accepts"
+  type        = number
+}
+
+variable "redis" {
+  description = "The Redis instance, by its full name"
+  type        = string
+}
+
+variable "url_map" {
+  description = "The load balancer's URL map"
+  type        = string
+}
+
+variable "dead_subscription" {
+  description = "Where dead letters wait"
+  type        = string
+}
+
+variable "budget" {
+  description = "Dollars a month beyond which somebody is told; null where the billing account is not yours to watch"
+  type        = object({ billing_account = string, project_number = string, dollars = number })
+  default     = null
+}

@@ -1,0 +1,109 @@
+# Plans and applies the whole platform against nothing: Google's provider is stood in for by values that terraform makes up. run.py in
+# infra/checks calls it with the sizes of each environment.
+mock_provider "google" {
+  mock_resource "google_sql_database_instance" {
+    defaults = {
+      private_ip_address = "10.20.0.3"
+      dns_name           = "abc.def.europe-west1.sql.goog."
+      server_ca_cert     = [{ cert = "PEM", common_name = "ca", create_time = "t", expiration_time = "t", sha1_fingerprint = "f" }]
+    }
+  }
+
+  mock_resource "google_redis_instance" {
+    defaults = {
+      host            = "10.20.1.3"
+      port            = 6378
+      auth_string     = "secret"
+      server_ca_certs = [{ cert = "PEM", create_time = "t", expire_time = "t", serial_number = "1", sha1_fingerprint = "f" }]
+    }
+  }
+
+  mock_resource "google_kms_crypto_key_version" {
+    defaults = { name = "projects/p/locations/l/keyRings/r/cryptoKeys/root/cryptoKeyVersions/1" }
+  }
+
+  mock_resource "google_certificate_manager_dns_authorization" {
+    defaults = { dns_resource_record = [{ name = "_acme-challenge.", type = "CNAME", data = "authorize.goog." }] }
+  }
+}
+
+mock_provider "random" {}
+
+run "an_environment_is_made_in_one_apply" {
+  command = apply
+
+  assert {
+    condition     = toset(keys(module.function)) == toset(keys(yamldecode(file("../../functions.yaml")).functions))
+    error_message = "Each function of the table is a service, and nothing else is."
+  }
+
+  assert {
+    condition     = output.connections.needed < output.connections.accepted
+    error_message = "The pools need more connections than PostgreSQL accepts."
+  }
+
+  assert {
+    condition     = length(output.dns_records) == 4
+    error_message = "Two hosts have an address and a proof each."
+  }
+}
+
+run "each_process_reads_its_own_secrets_and_nobody_elses" {
+  command = apply
+
+  assert {
+    condition = alltrue([for name in keys(local.processes) :
+      join(" ", keys(local.readers["database-url-${name}"])) == name && join(" ", keys(local.readers["database-url-owner"])) == "migrator"
+    ])
+    error_message = "A login is one process's own, and the owner's is whose who migrates."
+  }
+
+  assert {
+    condition     = join(" ", keys(local.readers["sealing-key"])) == join(" ", [for name, process in local.processes : name if contains(process.uses, "sealing")])
+    error_message = "Only who seals has the key."
+  }
+
+  assert {
+    condition     = !contains(flatten([for readers in local.readers : values(readers)]), "")
+    error_message = "Nobody is nobody."
+  }
+}
+
+run "whoever_signs_with_the_root_is_told_where_it_is" {
+  command = apply
+
+  assert {
+    condition = alltrue([for name, process in local.processes :
+      contains(keys(local.settings[name]), "KMS_KEY_VERSION") == contains(process.uses, "root")
+    ])
+    error_message = "KMS_KEY_VERSION goes with the right to sign."
+  }
+}
+
+run "too_few_connections_are_noticed" {
+  command = plan
+
+  variables {
+    sizes = {
+      highly_available = false
+      root_in_hardware = false
+      metrics          = true
+      log_sample_rate  = 1
+      budget_dollars   = 1
+      database         = { tier = "db-g1-small", disk_gb = 10, max_connections = 30, retained_backups = 7 }
+      redis            = { memory_gb = 1 }
+    }
+  }
+
+  expect_failures = [check.connections]
+}
+
+run "a_wrong_environment_is_refused" {
+  command = plan
+
+  variables {
+    environment = "test"
+  }
+
+  expect_failures = [var.environment]
+}

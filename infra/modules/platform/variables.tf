@@ -1,0 +1,121 @@
+variable "project" {
+  description = "The project's id: one project is one environment"
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "project is a project's id, not its name or number."
+  }
+}
+
+variable "region" {
+  description = "Where everything is"
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "region is a region such as europe-west1."
+  }
+}
+
+variable "environment" {
+  description = "Which of the sizes in functions.yaml are meant"
+  type        = string
+
+  validation {
+    condition     = contains(["dev", "staging", "prod"], var.environment)
+    error_message = "environment is dev, staging or prod."
+  }
+}
+
+variable "domain" {
+  description = "The API's host name"
+  type        = string
+}
+
+variable "emails" {
+  description = "Who is told when something is wrong"
+  type        = set(string)
+}
+
+variable "people" {
+  description = "Google accounts that may log in to PostgreSQL as themselves"
+  type        = set(string)
+  default     = []
+}
+
+variable "repository" {
+  description = "The repository on GitHub, as OWNER/NAME"
+  type        = string
+}
+
+variable "billing_account" {
+  description = "The billing account, for the budget; null for none"
+  type        = string
+  default     = null
+}
+
+variable "cors_origins" {
+  description = "Origins whose scripts may call"
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for origin in var.cors_origins : can(regex("^https://[^/]+$", origin))])
+    error_message = "An origin is https://HOST, with no path."
+  }
+}
+
+variable "oauth_clients" {
+  description = "OAuth clients by provider, google.com and github.com"
+  type        = map(object({ id = string, secret = string }))
+  sensitive   = true
+  default     = {}
+}
+
+variable "oidc_issuers" {
+  description = "Further issuers whose tokens are taken, as OIDC_ISSUERS has them"
+  type        = list(map(string))
+  default     = []
+}
+
+variable "limits" {
+  description = "Requests an hour for whoever shows no credential, by address, and for each that does; 0 for no limit"
+  type        = object({ anonymous_per_hour = number, principal_per_hour = number })
+  default     = { anonymous_per_hour = 100, principal_per_hour = 1000 }
+
+  validation {
+    condition     = var.limits.anonymous_per_hour >= 0 && var.limits.principal_per_hour >= 0
+    error_message = "A limit is 0 or more."
+  }
+}
+
+variable "protected" {
+  description = "Whether database and services refuse to be deleted"
+  type        = bool
+}
+
+variable "sizes" {
+  description = "All that environments differ in, besides functions.yaml"
+  type = object({
+    highly_available = bool
+    root_in_hardware = bool
+    metrics          = bool
+    log_sample_rate  = number
+    budget_dollars   = number
+    database = object({
+      tier             = string
+      disk_gb          = number
+      max_connections  = number
+      retained_backups = number
+    })
+    redis = object({
+      memory_gb = number
+    })
+  })
+
+  validation {
+    condition     = var.sizes.budget_dollars > 0 && floor(var.sizes.budget_dollars) == var.sizes.budget_dollars
+    error_message = "sizes.budget_dollars is a whole number above 0."
+  }
+}

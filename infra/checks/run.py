@@ -60,7 +60,7 @@ def with_terraform(tool):
         folder = Path(name)
         env = stand_ins(folder)
         say("formatting")
-        ok, told = call([tool, "fmt", "-check", "-recursive", "-diff", "."], INFRA, env)
+        ok, told = call([*tool, "fmt", "-check", "-recursive", "-diff", "."], INFRA, env)
         good &= ok or bool(print(told))
         # A copy, where what must never be destroyed may be, once a test is over.
         copy = folder / "infra"
@@ -69,9 +69,9 @@ def with_terraform(tool):
             file.write_text(re.sub(r"prevent_destroy = true", "prevent_destroy = false", file.read_text()))
         for place in sorted([*copy.glob("modules/*"), *copy.glob("environments/*")]):
             say(f"validate {place.relative_to(copy)}")
-            ok, told = call([tool, "get", "-no-color"], place, env)
+            ok, told = call([*tool, "get", "-no-color"], place, env)
             if ok:
-                ok, told = call([tool, "validate", "-json"], place, env)
+                ok, told = call([*tool, "validate", "-json"], place, env)
                 told = "\n".join(
                     f"{fault.get('range', {}).get('filename')}:{fault.get('range', {}).get('start', {}).get('line')}: {fault['summary']} {fault['detail']}"
                     for fault in json.loads(told)["diagnostics"] if "override" not in fault["summary"]
@@ -80,7 +80,7 @@ def with_terraform(tool):
         for name in ENVIRONMENTS:
             say(f"test with the sizes of {name}")
             sizes = [f"-var-file=../../environments/{name}/{file}" for file in ("sizes.auto.tfvars", "terraform.tfvars")]
-            ok, told = call([tool, "test", "-no-color", *sizes, f"-var=environment={name}"], copy / "modules/platform", env)
+            ok, told = call([*tool, "test", "-no-color", *sizes, f"-var=environment={name}"], copy / "modules/platform", env)
             print("\n".join(line for line in told.splitlines() if re.search(r"^  run |^Success|^Failure", line)))
             good &= ok or bool(print(told))
     return good
@@ -97,18 +97,12 @@ def main():
     say("resources, by what Google's provider knows of them")
     good &= report(modules.faults(INFRA))
     tool = shutil.which("tofu") or shutil.which("terraform")
-    if tool:
-        good &= with_terraform(tool)
-    else:
-        say("neither tofu nor terraform is installed: formatting, `validate` and `test` are left out")
-    if promtool := shutil.which("promtool"):
-        say("promtool")
-        for arguments in (["check", "rules", INFRA / "alerts.yaml"], ["test", "rules", INFRA / "checks/alerts-test.yaml"]):
-            ok, told = call([promtool, *arguments], ROOT, None)
-            print(told.strip())
-            good &= ok
-    else:
-        say("promtool is not installed: the alert rules are left out")
+    good &= with_terraform([tool] if tool else [sys.executable, str(INFRA / "checks/terraform.py")])
+    say("promtool")
+    for arguments in (["check", "rules", INFRA / "alerts.yaml"], ["test", "rules", INFRA / "checks/alerts-test.yaml"]):
+        ok, told = call(["promtool", *arguments], ROOT, None)
+        print(told.strip())
+        good &= ok
     say("checkov")
     done = subprocess.run([Path(sys.executable).parent / "checkov", "--directory", INFRA / "modules", "--framework", "terraform", "--quiet",
                            "--compact", "--download-external-modules", "false"], cwd=ROOT, env=os.environ | {"LOG_LEVEL": "ERROR"})

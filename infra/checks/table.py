@@ -5,8 +5,8 @@ import re
 
 import yaml
 
-# For the libraries underneath, or for psql, and so in no settings of ours.
-NOT_OURS = {"SSL_CERT_FILE", "SSL_CERT_DIR", "ON_ERROR_STOP"}
+# For psql, and so in no settings of ours.
+NOT_OURS = {"ON_ERROR_STOP"}
 USES = {"redis", "sealing", "tokens", "root"}
 
 
@@ -67,7 +67,7 @@ def settings(root):
     said = {name for name in said if not name.startswith("PG")}
     for name in sorted(said - read - NOT_OURS):
         yield f"infra sets {name}, which no program reads"
-    for name in ("DATABASE_URL", "DATABASE_CA_FILE", "DATABASE_POOL_SIZE", "REDIS_URL", "SEALING_KEY", "KMS_KEY_VERSION", "PUBSUB_SUBSCRIPTION",
+    for name in ("DATABASE_URL", "DATABASE_CA_FILE", "DATABASE_POOL_SIZE", "REDIS_URL", "REDIS_CA_FILE", "GOOGLE_CLOUD_PROJECT", "SEALING_KEY", "KMS_KEY_VERSION", "PUBSUB_SUBSCRIPTION",
                  "GOOGLE_IDENTITY_PROJECT", "TRUSTED_PROXY_HOPS", "LIMIT_ANONYMOUS_PER_HOUR", "LIMIT_PRINCIPAL_PER_HOUR", "CORS_ORIGINS"):
         if name not in read:
             yield f"no program reads {name} any more"

@@ -32,11 +32,8 @@ locals {
   }
 
   settings_of = {
-    redis = {
-      # Redis shows a certificate of its own, Google's services and the issuers of tokens those that everybody knows.
-      SSL_CERT_FILE = "/etc/ssl/certs/ca-certificates.crt"
-      SSL_CERT_DIR  = "/certificates/redis"
-    }
+    # Redis shows a certificate of its own CA, Google's services and the issuers of tokens those that everybody knows.
+    redis   = { REDIS_CA_FILE = "/certificates/redis/redis.pem" }
     sealing = {}
     tokens = {
       GOOGLE_IDENTITY_PROJECT = module.identity.project
@@ -79,9 +76,8 @@ locals {
   files = {
     for name, process in local.processes : name => merge(
       { postgres = merge(local.secret["postgres-certificates"], { file = "postgres.pem", folder = "/certificates/postgres" }) },
-      # A folder of certificates has files that are named by eight hexadecimal digits.
       contains(process.uses, "redis") ? {
-        redis = merge(local.secret["redis-certificates"], { file = "00000000.0", folder = "/certificates/redis" })
+        redis = merge(local.secret["redis-certificates"], { file = "redis.pem", folder = "/certificates/redis" })
       } : {},
     )
   }

@@ -23,7 +23,7 @@ use platform::{Secret, seats::RedisSettings};
 /// If `REDIS_URL` is not set: a test without its servers fails, it is never skipped.
 #[must_use]
 pub fn redis_settings() -> RedisSettings {
-    RedisSettings { redis_url: Secret::from(required("REDIS_URL")) }
+    RedisSettings { redis_url: Secret::from(required("REDIS_URL")), redis_ca_file: None }
 }
 
 /// The three-node Redis Cluster that the test run was given.
@@ -32,7 +32,7 @@ pub fn redis_settings() -> RedisSettings {
 /// If `REDIS_CLUSTER_URL` is not set.
 #[must_use]
 pub fn cluster_settings() -> RedisSettings {
-    RedisSettings { redis_url: Secret::from(required("REDIS_CLUSTER_URL")) }
+    RedisSettings { redis_url: Secret::from(required("REDIS_CLUSTER_URL")), redis_ca_file: None }
 }
 
 fn required(name: &str) -> String {

@@ -16,7 +16,7 @@ use platform::{
     db::Role,
     domain::{Email, HardwareId, Standing},
     seats::{Acquired, Applicant, Engine, LimitSettings, RedisLink},
-    web::{Authenticator, HttpSettings, Metrics, shell},
+    web::{Authenticator, HttpSettings, Metrics, TelemetrySettings, shell},
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -173,6 +173,7 @@ fn http() -> HttpSettings {
         request_timeout_ms: 20_000,
         trusted_proxy_hops: 0,
         cors_origins: "".parse().unwrap(),
+        telemetry: TelemetrySettings::default(),
     }
 }
 

@@ -20,6 +20,7 @@ async fn help_lists_every_setting() {
     for name in [
         "DATABASE_URL",
         "REDIS_URL",
+        "REDIS_CA_FILE",
         "HOST",
         "PORT",
         "METRICS_PORT",

@@ -80,6 +80,23 @@ run "whoever_signs_with_the_root_is_told_where_it_is" {
   }
 }
 
+run "whoever_asks_redis_has_the_ca_where_it_is_told_to_look" {
+  command = apply
+
+  assert {
+    condition = alltrue([for name, process in local.processes : !contains(process.uses, "redis") || (
+      local.settings[name]["REDIS_CA_FILE"] == "${local.files[name]["redis"].folder}/${local.files[name]["redis"].file}"
+      && contains(keys(local.readers["redis-certificates"]), name)
+    )])
+    error_message = "REDIS_CA_FILE names the file that the secret with Redis' certificates is, and the process may read it."
+  }
+
+  assert {
+    condition     = nonsensitive(module.redis.certificates) == "PEM"
+    error_message = "The secret has the instance's certificates."
+  }
+}
+
 run "too_few_connections_are_noticed" {
   command = plan
 

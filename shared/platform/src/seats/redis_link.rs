@@ -1,14 +1,19 @@
 //! The way to Redis: one server or a cluster, opened when first used, kept up by itself.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
 use redis::{
-    Client, Cmd, RedisResult, Value,
+    Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, TlsCertificates, Value,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::sync::OnceCell;
 
 use crate::Secret;
@@ -24,6 +29,56 @@ pub struct RedisSettings {
     /// Redis, as redis://:password@host:port or rediss://…; several, with commas between them, name the nodes of a cluster
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Secret,
+    /// File with the PEM certificates of the CA that signed Redis' certificate: nothing else is trusted, and names in the certificate do not count
+    #[arg(long, env = "REDIS_CA_FILE")]
+    pub redis_ca_file: Option<PathBuf>,
+}
+
+impl RedisSettings {
+    fn nodes(&self) -> RedisResult<Vec<ConnectionInfo>> {
+        let nodes = self.redis_url.expose().split(',').map(|url| url.trim().into_connection_info()).collect::<RedisResult<Vec<_>>>()?;
+        for node in &nodes {
+            match node.addr() {
+                // The crate takes a URL with #insecure to mean that any certificate will do.
+                ConnectionAddr::TcpTls { insecure: true, .. } => return Err(refused("REDIS_URL", "#insecure is not accepted".to_owned())),
+                ConnectionAddr::TcpTls { .. } => {}
+                _ if self.redis_ca_file.is_some() => {
+                    return Err(refused("REDIS_CA_FILE", "REDIS_URL must begin with rediss://".to_owned()));
+                }
+                _ => {}
+            }
+        }
+        Ok(nodes)
+    }
+
+    /// What Redis' certificate must lead to, if it is not the system's certificates.
+    fn authority(&self) -> RedisResult<Option<TlsCertificates>> {
+        let Some(file) = &self.redis_ca_file else { return Ok(None) };
+        let root_cert = std::fs::read(file).map_err(|error| unusable(file, &error))?;
+        match CertificateDer::pem_slice_iter(&root_cert).collect::<Result<Vec<_>, _>>() {
+            Ok(certificates) if certificates.is_empty() => Err(unusable(file, &"has no certificate")),
+            Ok(_) => Ok(Some(TlsCertificates { client_tls: None, root_cert: Some(root_cert) })),
+            Err(error) => Err(unusable(file, &error)),
+        }
+    }
+}
+
+fn refused(setting: &'static str, why: String) -> RedisError {
+    RedisError::from((ErrorKind::InvalidClientConfig, setting, why))
+}
+
+fn unusable(file: &Path, why: &dyn std::fmt::Display) -> RedisError {
+    refused("REDIS_CA_FILE", format!("{}: {why}", file.display()))
+}
+
+/// A client that trusts what `authority` has signed, whatever name is in it: a managed Redis has a CA of its own, which signs for nobody else,
+/// and the certificate has the server's address in its common name, where rustls does not look. All else about the certificate is checked.
+fn single(node: ConnectionInfo, authority: Option<TlsCertificates>) -> RedisResult<Client> {
+    let Some(authority) = authority else { return Client::open(node) };
+    let client = Client::build_with_tls(node, authority)?;
+    let mut address = client.get_connection_info().addr().clone();
+    address.set_danger_accept_invalid_hostnames(true);
+    Client::open(client.get_connection_info().clone().set_addr(address))
 }
 
 /// A connection to Redis that many callers share. Cheap to clone.
@@ -49,10 +104,10 @@ impl RedisLink {
     /// A link that connects when it is first used. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// If a URL cannot be read.
+    /// If a URL or the file with the CA's certificates cannot be read.
     pub fn new(settings: &RedisSettings) -> RedisResult<Self> {
-        let urls: Vec<&str> = settings.redis_url.expose().split(',').map(str::trim).collect();
-        if let [url] = urls[..] {
+        let (mut nodes, authority) = (settings.nodes()?, settings.authority()?);
+        if nodes.len() == 1 {
             // A lost connection is opened again at once, then at most every 250 ms, for as long as it takes: calls
             // meanwhile fail promptly.
             let config = ConnectionManagerConfig::new()
@@ -61,14 +116,17 @@ impl RedisLink {
                 .set_min_delay(Duration::from_millis(20))
                 .set_max_delay(Duration::from_millis(250))
                 .set_number_of_retries(2);
-            return Ok(Self(Kind::Single(ConnectionManager::new_lazy_with_config(Client::open(url)?, config)?)));
+            return Ok(Self(Kind::Single(ConnectionManager::new_lazy_with_config(single(nodes.remove(0), authority)?, config)?)));
         }
-        let client = ClusterClient::builder(urls)
+        let mut builder = ClusterClient::builder(nodes)
             .connection_timeout(CONNECT)
             .response_timeout(RESPONSE)
             .overall_response_timeout(Some(RESPONSE * 2))
-            .retries(3)
-            .build()?;
+            .retries(3);
+        if let Some(authority) = authority {
+            builder = builder.certs(authority).danger_accept_invalid_hostnames(true);
+        }
+        let client = builder.build()?;
         Ok(Self(Kind::Cluster(Arc::new(client), Arc::new(OnceCell::new()))))
     }
 

@@ -264,7 +264,7 @@ async fn without_a_limit_nobody_is_counted(redis: RedisSettings) {
 #[tokio::test]
 async fn if_the_store_is_down_requests_are_let_through_and_counted() {
     for url in [format!("redis://127.0.0.1:{}", free_port()), format!("redis://127.0.0.1:{0},redis://127.0.0.1:{0}", free_port())] {
-        let redis = RedisSettings { redis_url: Secret::from(url) };
+        let redis = RedisSettings { redis_url: Secret::from(url), redis_ca_file: None };
         let limiter = Limiter::new(RedisLink::new(&redis).unwrap(), limits(1));
         let mut registry = prometheus_client::registry::Registry::default();
         limiter.register(&mut registry);

@@ -9,6 +9,7 @@ mod issuers;
 mod limits;
 mod model;
 mod plans;
+mod redis_tls;
 mod revocations;
 mod rig;
 mod rotation;

@@ -67,8 +67,8 @@ impl Server {
         [url.clone(), format!("{url},{url}")]
     }
 
-    fn file(&self, name: &str) -> Option<PathBuf> {
-        Some(self.folder.join(name))
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 }
 
@@ -100,8 +100,8 @@ async fn is_reached(url: &str, redis_ca_file: Option<PathBuf>) -> bool {
 async fn a_certificate_counts_that_the_given_ca_has_signed_and_no_other() {
     let server = Server::start().await;
     for url in server.urls() {
-        assert!(is_reached(&url, server.file("ours.pem")).await, "{url}");
-        assert!(!is_reached(&url, server.file("other.pem")).await, "another CA: {url}");
+        assert!(is_reached(&url, Some(server.file("ours.pem"))).await, "{url}");
+        assert!(!is_reached(&url, Some(server.file("other.pem"))).await, "another CA: {url}");
         assert!(!is_reached(&url, None).await, "the system's certificates: {url}");
     }
 }

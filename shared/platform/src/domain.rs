@@ -27,4 +27,4 @@ pub use license_key::{InvalidLicenseKey, LicenseKey, LicenseKeyHash};
 pub use limits::{Allowance, Limit, LimitKind, Verdict};
 pub use name::Name;
 pub use session_ref::{SessionRef, SessionState};
-pub use time::{Clock, SystemClock, Timestamp, from_millis, rfc3339, rfc3339_millis, rfc3339_millis_option};
+pub use time::{Clock, SystemClock, Timestamp, from_millis, recorded_at, rfc3339, rfc3339_millis, rfc3339_millis_option};

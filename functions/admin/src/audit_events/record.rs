@@ -3,7 +3,7 @@
 use aws_lc_rs::digest;
 use platform::{
     db::{self, Transaction},
-    domain::{EventId, LicenseId, SessionKey, SessionRef, TenantId, Timestamp, TokenId, UserId, rfc3339_millis},
+    domain::{EventId, LicenseId, SessionKey, SessionRef, TenantId, Timestamp, TokenId, UserId, recorded_at, rfc3339_millis},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -76,7 +76,7 @@ pub(super) fn event_id(at: Timestamp, number: i64) -> EventId {
 
 /// The moment that an event's id leads to. None if it is made up.
 fn moment(id: EventId) -> Option<Timestamp> {
-    Timestamp::from_timestamp_micros(id.as_uuid().as_u64_pair().0.cast_signed())
+    recorded_at(id.as_uuid().as_u64_pair().0.cast_signed())
 }
 
 pub(super) fn event(row: &Row) -> Result<AuditEvent, db::Error> {

@@ -6,7 +6,7 @@ use aws_lc_rs::digest;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use super::{InvalidId, LicenseId, SessionKey, Timestamp, base32, license::words};
+use super::{InvalidId, LicenseId, SessionKey, Timestamp, base32, license::words, recorded_at};
 
 const PREFIX: &str = "ses_";
 /// Bytes of the check.
@@ -47,7 +47,7 @@ impl SessionRef {
     /// When the session started. None if the name is made up.
     #[must_use]
     pub fn started_at(&self) -> Option<Timestamp> {
-        Timestamp::from_timestamp_micros(self.started_at)
+        recorded_at(self.started_at)
     }
 
     /// Whether it is the name of the session with this key.

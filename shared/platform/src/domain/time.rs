@@ -30,6 +30,16 @@ pub fn from_millis(millis: i64) -> Timestamp {
     DateTime::from_timestamp_millis(millis).unwrap_or(DateTime::UNIX_EPOCH)
 }
 
+/// The last second of the year 9999, beyond which RFC 3339 has no words.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// A moment so many microseconds after the Unix epoch, as a name or an id that somebody sends has it. None if it is none that could have been
+/// recorded: before the epoch, or beyond the year 9999. The calendar of PostgreSQL ends where this one does not, with an error.
+#[must_use]
+pub fn recorded_at(micros: i64) -> Option<Timestamp> {
+    DateTime::from_timestamp_micros(micros).filter(|moment| (0..=LAST_SECOND).contains(&moment.timestamp()))
+}
+
 /// RFC 3339 in UTC with milliseconds, as `2026-11-23T14:00:00.000Z`.
 #[must_use]
 pub fn rfc3339(moment: Timestamp) -> String {
@@ -72,6 +82,15 @@ pub mod rfc3339_millis_option {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_could_not_have_been_recorded_is_no_moment() {
+        assert_eq!(recorded_at(0), Some(DateTime::UNIX_EPOCH));
+        assert_eq!(recorded_at(1_700_000_000_120_000), Some(from_millis(1_700_000_000_120)));
+        for micros in [-1, i64::MIN, i64::MAX, -210_000_000_000_000_000, 253_402_300_800_000_000] {
+            assert_eq!(recorded_at(micros), None, "{micros}");
+        }
+    }
 
     #[test]
     fn a_moment_is_written_in_utc_with_milliseconds() {

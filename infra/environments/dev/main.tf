@@ -1,4 +1,4 @@
-# The same in every environment: what differs stands in sizes.auto.tfvars alone.
+# The same in every environment, which link to this file: what differs stands in sizes.auto.tfvars and terraform.tfvars alone.
 terraform {
   required_version = ">= 1.9"
 

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use platform::{
     db::{self, Scope, Transaction},
-    domain::{Timestamp, from_millis, rfc3339},
+    domain::{Timestamp, from_millis, recorded_at, rfc3339},
     web::{ApiError, Fields, Member},
 };
 use serde::Serialize;
@@ -147,15 +147,12 @@ fn open(parts: &AdminParts, seal: &str, text: &str) -> Option<Position> {
     Some(Position { at: Timestamp::from_timestamp_micros(i64::from_be_bytes(*at))?, id: Uuid::from_slice(id).ok()? })
 }
 
-/// The end of the year 9999, beyond which RFC 3339 has no words, as it has none before the year 0; nor has PostgreSQL for all that a parser takes.
-const LAST_MOMENT: i64 = 253_402_300_799;
-
-/// Reads a moment as RFC 3339 has it, from 1970 on, to the millisecond.
+/// Reads a moment as RFC 3339 has it, from 1970 to 9999, to the millisecond.
 ///
 /// # Errors
 /// What is wanted.
 pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
-    let moment = text.parse().ok().filter(|moment: &Timestamp| (0..=LAST_MOMENT).contains(&moment.timestamp()));
+    let moment = text.parse().ok().and_then(|moment: Timestamp| recorded_at(moment.timestamp_micros()));
     let wanted = || format!("must be a moment of RFC 3339 from 1970 on, as {}", rfc3339(Timestamp::UNIX_EPOCH));
     moment.map(|moment| from_millis(moment.timestamp_millis())).ok_or_else(wanted)
 }

@@ -33,8 +33,8 @@ pub fn from_millis(millis: i64) -> Timestamp {
 /// The last second of the year 9999, beyond which RFC 3339 has no words.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// A moment so many microseconds after the Unix epoch, as a name or an id that somebody sends has it. None if it is none that could have been
-/// recorded: before the epoch, or beyond the year 9999. The calendar of PostgreSQL ends where this one does not, with an error.
+/// A moment so many microseconds after the Unix epoch, as somebody sends it, in words or within a name or an id. None if it is none that could
+/// have been recorded: before the epoch, or beyond the year 9999. PostgreSQL has no words for all that can be sent, and ends with an error.
 #[must_use]
 pub fn recorded_at(micros: i64) -> Option<Timestamp> {
     DateTime::from_timestamp_micros(micros).filter(|moment| (0..=LAST_SECOND).contains(&moment.timestamp()))

@@ -1,4 +1,5 @@
-//! One call over HTTP: a question for the keys of an issuer, or something told. No redirects, no proxies, no connection that is kept: it is asked once an hour or so.
+//! One call over HTTP: a question for the keys of an issuer, or spans that are told to a collector. No redirects, no proxies, no connection
+//! that is kept: keys are asked for once an hour or so, and spans go a batch at a time.
 
 use std::{sync::Arc, sync::LazyLock, time::Duration};
 

@@ -11,6 +11,7 @@ mod fields;
 mod limits;
 mod metrics;
 mod openapi;
+mod outgoing;
 mod parts;
 mod problem;
 mod serve;
@@ -20,7 +21,7 @@ mod spans;
 mod telemetry;
 mod trace;
 
-pub use authenticator::{Algorithm, AuthenticationSettings, Authenticator, InvalidIssuers, InvalidKeys, InvalidKeysUrl, Issuer, Issuers};
+pub use authenticator::{Algorithm, AuthenticationSettings, Authenticator, InvalidIssuers, InvalidKeys, Issuer, Issuers};
 pub use body::{JsonObject, MaybeJsonObject};
 pub use browsers::Origins;
 pub use client_address::ClientAddress;
@@ -30,6 +31,7 @@ pub use fields::{Change, Fields, Member, text, texts, truth, whole};
 pub use limits::{Checked, limited_by_address};
 pub use metrics::Metrics;
 pub use openapi::{Problem, describe};
+pub use outgoing::InvalidOutgoingUrl;
 pub use parts::{
     AcquireParts, AcquireSettings, Parts, Public, PublicSettings, SeatSettings, SignedSeatSettings, SignedSeats, ValidateParts,
     ValidateSettings,

@@ -17,10 +17,8 @@ use axum::http::{
     header::{AUTHORIZATION, HeaderValue},
 };
 
-pub(super) use fetch::post;
 pub use keys::{Algorithm, InvalidKeys};
-pub(super) use settings::KeysUrl;
-pub use settings::{AuthenticationSettings, InvalidIssuers, InvalidKeysUrl, Issuer, Issuers};
+pub use settings::{AuthenticationSettings, InvalidIssuers, Issuer, Issuers};
 
 use super::ApiError;
 use crate::{

@@ -9,7 +9,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::{TelemetrySettings, TraceContext, authenticator::post};
+use super::{TelemetrySettings, TraceContext, outgoing::post};
 use crate::domain::{Clock, SystemClock};
 
 /// Spans that wait to be sent; more are lost, for a function must not wait for its collector.

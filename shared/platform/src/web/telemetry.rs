@@ -19,7 +19,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::{TraceContext, authenticator::KeysUrl};
+use super::{TraceContext, outgoing::OutgoingUrl};
 use crate::domain::{Clock, SystemClock, rfc3339};
 
 /// Where traces go, and what log lines say of them.
@@ -30,7 +30,7 @@ pub struct TelemetrySettings {
     pub google_cloud_project: Option<String>,
     /// Collector of spans, by OTLP over HTTP, such as `http://localhost:4318`; without one none are made
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    pub(in crate::web) otel_exporter_otlp_endpoint: Option<KeysUrl>,
+    pub(in crate::web) otel_exporter_otlp_endpoint: Option<OutgoingUrl>,
     /// Of so many in a million traces that begin here spans are made; of those that others begin, if they say so
     #[arg(long, env = "OTEL_TRACES_PER_MILLION", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub(in crate::web) otel_traces_per_million: u32,

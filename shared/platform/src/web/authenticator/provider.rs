@@ -9,13 +9,11 @@ use std::{
 use aws_lc_rs::signature::ParsedPublicKey;
 use tokio::sync::Mutex;
 
-use super::{
-    Issuer,
-    fetch::{CannotFetch, fetch},
-    keys::Keys,
-    settings::{KeySource, KeysUrl},
+use super::{Issuer, fetch::fetch, keys::Keys, settings::KeySource};
+use crate::{
+    domain::{Clock, Timestamp},
+    web::outgoing::{CannotCall, OutgoingUrl},
 };
-use crate::domain::{Clock, Timestamp};
 
 /// How long keys are gone by that could not be fetched again, once they are no longer fresh.
 const KEPT: Duration = Duration::from_secs(86_400);
@@ -129,7 +127,7 @@ impl Provider {
     }
 
     /// Whoever comes while a fetch is under way waits for that one.
-    async fn next_after_fetching(&self, url: &KeysUrl, kid: &str) -> Next {
+    async fn next_after_fetching(&self, url: &OutgoingUrl, kid: &str) -> Next {
         let _mine = self.turn.lock().await;
         let next = self.next(kid);
         if !matches!(next, Next::Fetch) {
@@ -140,7 +138,7 @@ impl Provider {
     }
 
     /// Fetches in the background, unless somebody does so.
-    fn refresh(self: &Arc<Self>, url: &KeysUrl) {
+    fn refresh(self: &Arc<Self>, url: &OutgoingUrl) {
         if let Ok(mine) = Arc::clone(&self.turn).try_lock_owned() {
             let (itself, url) = (Arc::clone(self), url.clone());
             tokio::spawn(async move {
@@ -150,9 +148,9 @@ impl Provider {
         }
     }
 
-    async fn fetch(&self, url: &KeysUrl) {
+    async fn fetch(&self, url: &OutgoingUrl) {
         let outcome = fetch(url).await.and_then(|published| {
-            let keys = Keys::read(&published.body, self.issuer.algorithm).map_err(|error| CannotFetch::Other(error.into()))?;
+            let keys = Keys::read(&published.body, self.issuer.algorithm).map_err(|error| CannotCall::Other(error.into()))?;
             Ok((Arc::new(keys), published.fresh_for))
         });
         let now = self.clock.now();

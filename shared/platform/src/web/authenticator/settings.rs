@@ -1,8 +1,7 @@
 //! Whose tokens are taken.
 
-use std::{collections::HashSet, net::IpAddr, str::FromStr, sync::Arc};
+use std::{collections::HashSet, str::FromStr, sync::Arc};
 
-use axum::http::{Uri, uri::Scheme};
 use clap::Args;
 use serde::Deserialize;
 
@@ -10,6 +9,7 @@ use super::{
     Algorithm,
     keys::{InvalidKeys, Keys},
 };
+use crate::web::outgoing::{InvalidOutgoingUrl, OutgoingUrl};
 
 /// Where Google Identity Platform publishes the keys that it signs the tokens of every project with.
 const GOOGLE_KEYS: &str = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com";
@@ -61,7 +61,7 @@ pub struct Issuer {
 #[derive(Clone, Debug)]
 pub(super) enum KeySource {
     /// Fetched, and fetched again as they change.
-    Published(KeysUrl),
+    Published(OutgoingUrl),
     /// Known for as long as the process lives.
     Given(Arc<Keys>),
 }
@@ -99,7 +99,7 @@ pub enum InvalidIssuers {
     Nameless,
     /// Keys that come over the network in clear text could be anybody's.
     #[error("has a jwks_url that is not https://…, or http://… on this machine")]
-    KeysUrl(#[from] InvalidKeysUrl),
+    KeysUrl(#[from] InvalidOutgoingUrl),
     /// An issuer must have one audience and one algorithm.
     #[error("names the issuer {0} more than once")]
     Twice(String),
@@ -125,52 +125,6 @@ impl FromStr for Issuers {
             Ok(Issuer { name: issuer, audience, algorithm, keys: KeySource::Published(jwks_url.parse()?), tenant: None })
         };
         serde_json::from_str::<Vec<Item>>(text)?.into_iter().map(read).collect::<Result<_, _>>().map(Self)
-    }
-}
-
-/// Where keys are published: `https://…`, or `http://…` on this machine.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::web) struct KeysUrl {
-    pub(super) is_secure: bool,
-    /// Without the brackets of an IPv6 address.
-    pub(super) host: String,
-    pub(super) port: u16,
-    /// Host and port as they were written.
-    pub(super) authority: String,
-    pub(super) path: String,
-}
-
-impl KeysUrl {
-    /// What is further down.
-    pub(in crate::web) fn below(&self, path: &str) -> Self {
-        Self { path: format!("{}{path}", self.path.trim_end_matches('/')), ..self.clone() }
-    }
-}
-
-/// The text is no address that keys may come from.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("must be https://host/path, or http://host/path on this machine, without a user")]
-pub struct InvalidKeysUrl;
-
-impl FromStr for KeysUrl {
-    type Err = InvalidKeysUrl;
-
-    fn from_str(text: &str) -> Result<Self, InvalidKeysUrl> {
-        let uri: Uri = text.parse().map_err(|_| InvalidKeysUrl)?;
-        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else { return Err(InvalidKeysUrl) };
-        let host = authority.host().trim_matches(['[', ']']);
-        let is_local = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-        let is_secure = *scheme == Scheme::HTTPS;
-        if authority.as_str().contains('@') || !(is_secure || *scheme == Scheme::HTTP && is_local) {
-            return Err(InvalidKeysUrl);
-        }
-        Ok(Self {
-            is_secure,
-            host: host.to_owned(),
-            port: authority.port_u16().unwrap_or(if is_secure { 443 } else { 80 }),
-            authority: authority.as_str().to_owned(),
-            path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
-        })
     }
 }
 
@@ -233,20 +187,5 @@ mod tests {
             assert!(issuers(&["--google-identity-project", project]).is_err(), "{project}");
         }
         assert!(issuers(&["--google-identity-tenant=x"]).is_err());
-    }
-
-    #[test]
-    fn keys_come_over_tls_or_from_this_machine() {
-        let url: KeysUrl = GOOGLE_KEYS.parse().unwrap();
-        assert_eq!((url.is_secure, url.host.as_str(), url.port), (true, "www.googleapis.com", 443));
-        assert_eq!(url.path, "/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com");
-        let url: KeysUrl = "http://[::1]:9000".parse().unwrap();
-        assert_eq!((url.is_secure, url.host.as_str(), url.port), (false, "::1", 9000));
-        assert_eq!((url.authority.as_str(), url.path.as_str()), ("[::1]:9000", "/"));
-        for wrong in
-            ["", "id.example/keys", "http://id.example/", "http://localhost.example/", "https://u:p@id.example/", "file:///etc/keys"]
-        {
-            assert_eq!(wrong.parse::<KeysUrl>(), Err(InvalidKeysUrl), "{wrong}");
-        }
     }
 }

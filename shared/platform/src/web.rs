@@ -12,8 +12,10 @@ mod limits;
 mod metrics;
 mod openapi;
 mod outgoing;
+mod panics;
 mod parts;
 mod problem;
+mod sentry;
 mod serve;
 mod server;
 mod settings;
@@ -32,12 +34,14 @@ pub use limits::{Checked, limited_by_address};
 pub use metrics::Metrics;
 pub use openapi::{Problem, describe};
 pub use outgoing::InvalidOutgoingUrl;
+pub use panics::{Panicked, caught};
 pub use parts::{
     AcquireParts, AcquireSettings, Parts, Public, PublicSettings, SeatSettings, SignedSeatSettings, SignedSeats, ValidateParts,
     ValidateSettings,
 };
 pub use problem::{ApiError, FieldFault};
-pub use serve::{block_on, run, serve};
+pub use sentry::InvalidDsn;
+pub use serve::{block_on, reported, run, serve, start_reporting};
 pub use server::serve_metrics;
 pub use settings::HttpSettings;
 pub use telemetry::{TelemetrySettings, init as start_logging};

@@ -2,9 +2,7 @@
 //! are told, and the counting of those who show no credential.
 
 use std::{
-    any::Any,
     mem,
-    panic::AssertUnwindSafe,
     sync::{
         Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -23,11 +21,10 @@ use axum::{
     response::{IntoResponse, Json, Response},
     routing::get,
 };
-use futures_util::FutureExt;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{ApiError, ClientAddress, HttpSettings, Metrics, Origins, TraceContext, browsers, problem::Raised, spans};
+use super::{ApiError, ClientAddress, HttpSettings, Metrics, Origins, TraceContext, browsers, panics::caught, problem::Raised, spans};
 use crate::seats::Limiter;
 
 /// The id of a request: within the edge every request has one.
@@ -90,10 +87,10 @@ async fn attend(edge: &Edge, trace: TraceContext, mut request: Request, next: Ne
         let response = name_wrong_method(next.run(request).await, is_options);
         edge.limiter.count_anonymous(client, response).await
     };
-    let work = tokio::time::timeout(edge.timeout, AssertUnwindSafe(work).catch_unwind());
+    let work = tokio::time::timeout(edge.timeout, caught(work));
     let response = match work.await {
         Ok(Ok(response)) => response,
-        Ok(Err(panic)) => ApiError::Internal(panic_message(&*panic).into()).into_response(),
+        Ok(Err(panic)) => ApiError::Internal(format!("panic: {panic}").into()).into_response(),
         Err(_) => ApiError::Timeout.into_response(),
     };
     let mut response = finish(response, &id);
@@ -156,11 +153,6 @@ fn method_name(method: &Method) -> &'static str {
         Method::OPTIONS => "OPTIONS",
         _ => "other",
     }
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panic: {}", text.unwrap_or("of an unknown kind"))
 }
 
 #[cfg(test)]

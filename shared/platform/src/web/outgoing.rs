@@ -1,5 +1,5 @@
-//! Calls over HTTP to others: an issuer is asked for its keys, a collector is told of spans. No redirects, no proxies, no connection that
-//! is kept: keys are asked for once an hour or so, and spans go a batch at a time.
+//! Calls over HTTP to others: an issuer is asked for its keys, a collector is told of spans, Sentry of errors. No redirects, no proxies, no
+//! connection that is kept: keys are asked for once an hour or so, spans go a batch at a time, and errors are seldom.
 
 mod url;
 
@@ -14,7 +14,7 @@ use axum::{
     body::Bytes,
     http::{
         HeaderMap, Request, StatusCode,
-        header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT},
+        header::{ACCEPT, HOST, RETRY_AFTER, USER_AGENT},
         request::Builder,
     },
 };
@@ -59,6 +59,9 @@ pub(super) enum CannotCall {
     Http(#[from] hyper::Error),
     #[error("the answer is {0}")]
     Status(StatusCode),
+    /// Whoever was called wants to be left alone, and may say for how long.
+    #[error("the answer is 429 Too Many Requests")]
+    TooMany(Option<Duration>),
     #[error("{0}")]
     Other(Box<dyn Error + Send + Sync>),
 }
@@ -68,10 +71,10 @@ pub(super) async fn get(url: &OutgoingUrl) -> Result<Answer, CannotCall> {
     call(url, Request::get(&url.path), Bytes::new()).await
 }
 
-/// Tells something in JSON. Takes two seconds at the most.
-pub(super) async fn post(url: &OutgoingUrl, json: Vec<u8>) -> Result<(), CannotCall> {
-    let request = Request::post(&url.path).header(CONTENT_TYPE, "application/json");
-    call(url, request, json.into()).await.map(drop)
+/// Tells something, with these headers besides those that every call has. Takes two seconds at the most.
+pub(super) async fn post(url: &OutgoingUrl, headers: &[(&str, &str)], body: Vec<u8>) -> Result<(), CannotCall> {
+    let request = headers.iter().fold(Request::post(&url.path), |request, (name, value)| request.header(*name, *value));
+    call(url, request, body.into()).await.map(drop)
 }
 
 async fn call(url: &OutgoingUrl, request: Builder, body: Bytes) -> Result<Answer, CannotCall> {
@@ -104,6 +107,10 @@ async fn ask<S: Read + Write + Unpin + Send + 'static>(stream: S, request: Reque
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     let (head, body) = sender.send_request(request).await?.into_parts();
+    if head.status == StatusCode::TOO_MANY_REQUESTS {
+        let wait = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+        return Err(CannotCall::TooMany(wait));
+    }
     if head.status != StatusCode::OK {
         return Err(CannotCall::Status(head.status));
     }

@@ -1,12 +1,14 @@
 //! Runs a function: settings, telemetry, engine, server. Nothing here waits for a server: listen first, connect lazily.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{error::Error, process::ExitCode, sync::Arc};
 
 use axum::Router;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use prometheus_client::registry::Registry;
 
-use super::{HttpSettings, Metrics, Parts, server, spans, telemetry};
+use super::{HttpSettings, InvalidDsn, Metrics, Parts, TelemetrySettings, panics::caught, sentry, server, spans, telemetry};
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 #[derive(Parser)]
 #[command(version)]
@@ -34,29 +36,52 @@ pub fn run<P: Parts>(
     router: impl FnOnce(P) -> Router + Send + 'static,
 ) -> ExitCode {
     telemetry::init(&http.telemetry);
-    let outcome = block_on(async move {
-        spans::start(name, &http.telemetry);
-        let mut registry = Registry::default();
-        let parts = P::open(&settings, &mut registry)?;
-        let ready = {
+    let outcome = block_on(async move { reported(name, serve_until_told(name, &http, &settings, router)).await });
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn serve_until_told<P: Parts>(
+    name: &'static str,
+    http: &HttpSettings,
+    settings: &P::Settings,
+    router: impl FnOnce(P) -> Router,
+) -> Result<(), BoxError> {
+    let mut registry = Registry::default();
+    start_reporting(name, &http.telemetry, &mut registry)?;
+    let parts = P::open(settings, &mut registry)?;
+    let ready = {
+        let parts = parts.clone();
+        move || {
             let parts = parts.clone();
-            move || {
-                let parts = parts.clone();
-                async move { parts.unreachable().await }
-            }
-        };
-        let limiter = parts.limiter();
-        server::run(router(parts), &http, Arc::new(Metrics::new(registry)), limiter, ready).await?;
-        spans::finish().await;
-        Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
-    });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(function = name, %error, "cannot serve");
-            ExitCode::FAILURE
+            async move { parts.unreachable().await }
         }
+    };
+    let limiter = parts.limiter();
+    server::run(router(parts), http, Arc::new(Metrics::new(registry)), limiter, ready).await?;
+    Ok(())
+}
+
+/// Starts to send spans and errors to whoever wants them, once for each process, inside its runtime.
+///
+/// # Errors
+/// [`InvalidDsn`].
+pub fn start_reporting(service: &'static str, settings: &TelemetrySettings, registry: &mut Registry) -> Result<(), InvalidDsn> {
+    spans::start(service, settings);
+    sentry::start(service, settings, registry)
+}
+
+/// Does the work of a whole process, a panic of which is an error; puts an error into the log, and sends whatever is left to be told, if
+/// that takes no longer than half a second.
+///
+/// # Errors
+/// Those of the work.
+pub async fn reported(process: &str, work: impl Future<Output = Result<(), BoxError>>) -> Result<(), BoxError> {
+    let outcome = caught(work).await.unwrap_or_else(|panic| Err(format!("panic: {panic}").into()));
+    if let Err(error) = &outcome {
+        tracing::error!(process, %error, "ended by an error");
     }
+    tokio::join!(spans::finish(), sentry::finish());
+    outcome
 }
 
 /// Runs a future on a runtime of its own, and returns with it: threads that still look up a host's name are left behind,

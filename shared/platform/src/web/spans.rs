@@ -37,7 +37,7 @@ enum Queued {
 
 /// Starts sending, if there is somebody to send to. Once for each process, inside its runtime.
 pub(super) fn start(service: &'static str, settings: &TelemetrySettings) {
-    let Some(url) = settings.otel_exporter_otlp_endpoint.clone() else { return };
+    let Some(url) = settings.otel_exporter_otlp_endpoint.as_ref().map(|url| url.below("/v1/traces")) else { return };
     let (queue, mut waiting) = mpsc::channel(WAITING);
     if EXPORTER.set(Exporter { queue, kept: settings.otel_traces_per_million }).is_err() {
         return;
@@ -46,7 +46,7 @@ pub(super) fn start(service: &'static str, settings: &TelemetrySettings) {
         let url = url.clone();
         async move {
             if !spans.is_empty()
-                && let Err(error) = post(&url.below("/v1/traces"), export(service, &spans)).await
+                && let Err(error) = post(&url, &[("content-type", "application/json")], export(service, &spans)).await
             {
                 tracing::debug!(%error, "spans could not be sent");
             }
@@ -150,6 +150,7 @@ mod tests {
             google_cloud_project: None,
             otel_exporter_otlp_endpoint: Some(endpoint.parse().unwrap()),
             otel_traces_per_million: 0,
+            ..TelemetrySettings::default()
         };
         start("acquire", &settings);
         let theirs = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -16,11 +16,16 @@ use tracing::{
 use tracing_subscriber::{
     EnvFilter,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt,
     registry::LookupSpan,
+    util::SubscriberInitExt,
 };
 
-use super::{TraceContext, outgoing::OutgoingUrl};
-use crate::domain::{Clock, SystemClock, rfc3339};
+use super::{TraceContext, outgoing::OutgoingUrl, sentry::Reports};
+use crate::{
+    Secret,
+    domain::{Clock, SystemClock, rfc3339},
+};
 
 /// Where traces go, and what log lines say of them.
 #[derive(Args, Clone, Debug, Default)]
@@ -34,6 +39,15 @@ pub struct TelemetrySettings {
     /// Of so many in a million traces that begin here spans are made; of those that others begin, if they say so
     #[arg(long, env = "OTEL_TRACES_PER_MILLION", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub(in crate::web) otel_traces_per_million: u32,
+    /// Sentry, told of errors and panics: `https://key@host/project`; without one nobody is told
+    #[arg(long, env = "SENTRY_DSN", hide_env_values = true)]
+    pub(in crate::web) sentry_dsn: Option<Secret>,
+    /// Environment that Sentry is told; the Google Cloud project if it is not set
+    #[arg(long, env = "SENTRY_ENVIRONMENT")]
+    pub(in crate::web) sentry_environment: Option<String>,
+    /// Release that Sentry is told, such as the commit; the version if it is not set
+    #[arg(long, env = "SENTRY_RELEASE")]
+    pub(in crate::web) sentry_release: Option<String>,
 }
 
 /// Starts logging, once for each process.
@@ -43,9 +57,9 @@ pub fn init(settings: &TelemetrySettings) {
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     // A second start in one process (a test) keeps the first.
     let _ = if stdout().is_terminal() {
-        log.with_target(false).try_init()
+        log.with_target(false).finish().with(Reports).try_init()
     } else {
-        log.event_format(CloudLogging { project: settings.google_cloud_project.clone() }).try_init()
+        log.event_format(CloudLogging { project: settings.google_cloud_project.clone() }).finish().with(Reports).try_init()
     };
 }
 
@@ -85,7 +99,8 @@ fn severity(level: Level) -> &'static str {
     }
 }
 
-struct Fields(Map<String, Value>);
+/// What an event says.
+pub(super) struct Fields(pub(super) Map<String, Value>);
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {

@@ -77,6 +77,8 @@ struct RunSettings {
     args: Map<String, Value>,
     #[command(flatten)]
     settings: JobSettings,
+    #[command(flatten)]
+    telemetry: web::TelemetrySettings,
 }
 
 /// Runs the command line; the exit code is 0 if it did what it was asked, 2 for a wrong call, else 1.
@@ -84,7 +86,7 @@ struct RunSettings {
 pub fn run() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Worker(settings) => web::block_on(work(settings)),
-        Command::Run(settings) => web::block_on(run_once(settings)),
+        Command::Run(settings) => web::block_on(web::reported("jobs", run_once(settings))),
         Command::List { json } => list(json),
         Command::Migrate(settings) => web::block_on(migrate(settings)),
     };
@@ -99,6 +101,12 @@ pub fn run() -> ExitCode {
 
 async fn work(settings: WorkerSettings) -> Result<(), Box<dyn Error + Send + Sync>> {
     web::start_logging(&settings.telemetry);
+    web::reported("worker", Box::pin(work_until_told(settings))).await
+}
+
+async fn work_until_told(settings: WorkerSettings) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let mut registry = Registry::default();
+    web::start_reporting("worker", &settings.telemetry, &mut registry)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async move {
         tokio::select! {
@@ -107,7 +115,6 @@ async fn work(settings: WorkerSettings) -> Result<(), Box<dyn Error + Send + Syn
         }
     };
     let context = settings.jobs.open()?;
-    let mut registry = Registry::default();
     context.meter.register(&mut registry);
     context.engine.register(&mut registry);
     let metrics = web::serve_metrics(settings.host, settings.metrics_port, Arc::new(Metrics::new(registry))).await?;
@@ -117,7 +124,8 @@ async fn work(settings: WorkerSettings) -> Result<(), Box<dyn Error + Send + Syn
 
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
 async fn run_once(settings: RunSettings) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let RunSettings { job, dry_run, key, args, settings } = settings;
+    let RunSettings { job, dry_run, key, args, settings, telemetry } = settings;
+    web::start_reporting("jobs", &telemetry, &mut Registry::default())?;
     let context = settings.open()?;
     let (state, counts) = if dry_run {
         ("would be done", Some(rehearse(&context, job, args).await?))

@@ -6,7 +6,10 @@ use apalis_core::worker::builder::WorkerBuilder;
 use apalis_cron::{CronScheduler, Schedule as CronSchedule, Tick, timezone::Utc};
 use chrono::TimeDelta;
 use futures_util::FutureExt;
-use platform::domain::{Clock, Timestamp, from_millis, rfc3339};
+use platform::{
+    domain::{Clock, Timestamp, from_millis, rfc3339},
+    web::TraceContext,
+};
 use serde_json::Map;
 use tokio::{sync::Mutex, time::sleep};
 
@@ -59,6 +62,10 @@ impl Timetable {
     async fn run(self: Arc<Self>, tick: Tick) -> Result<(), Failure> {
         let Ok(_one) = self.at_it.try_lock() else { return Ok(()) };
         let due = self.schedule.slot(from_millis(tick.get_timestamp().cast_signed() * 1000));
+        TraceContext::continuing(None).scope(self.perform(due)).await
+    }
+
+    async fn perform(&self, due: Timestamp) -> Result<(), Failure> {
         let done = perform(&self.context, self.job, Some(&rfc3339(due)), Map::new()).await;
         if let Err(Failure::GiveUp(why)) = &done {
             tracing::error!(job = self.job.name, why, "cannot be done");

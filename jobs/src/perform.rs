@@ -1,8 +1,8 @@
 //! One run of a job, however it was asked for: claimed where it is done once, given up at its deadline, counted and logged.
 
-use std::{any::Any, fmt, panic::AssertUnwindSafe};
+use std::fmt;
 
-use futures_util::FutureExt;
+use platform::web::{TraceContext, caught, record_run};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -21,15 +21,29 @@ pub enum Outcome {
     DoneBefore,
 }
 
-/// Runs a job for a business key, or without one; logs and counts what came of it.
+/// Runs a job for a business key, or without one; logs and counts what came of it, as a span of the trace that it belongs to or of one
+/// of its own.
 ///
 /// # Errors
 /// Any [`Failure`]. What the job has committed until then stays.
 pub async fn perform(context: &Context, job: &Job, key: Option<&str>, args: Map<String, Value>) -> Result<Outcome, Failure> {
+    let trace = TraceContext::current().unwrap_or_else(|| TraceContext::continuing(None));
+    trace.scope(Box::pin(attend(trace, context, job, key, args))).await
+}
+
+async fn attend(
+    trace: TraceContext,
+    context: &Context,
+    job: &Job,
+    key: Option<&str>,
+    args: Map<String, Value>,
+) -> Result<Outcome, Failure> {
     let begun = Instant::now();
     let came = claim_and_work(context, job, key, args).await;
     let took = begun.elapsed();
     context.meter.observe(job.name, &came, took, context.clock.now());
+    // That another worker is at it is no fault.
+    record_run(trace, job.name, !matches!(came, Ok(_) | Err(Failure::Busy)), took);
     let (name, key, ms) = (job.name, key.unwrap_or_default(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     match &came {
         Ok(Outcome::Done(counts)) if counts.iter().all(|(_, count)| count == 0) => tracing::debug!(job = name, key, ms, "nothing to do"),
@@ -95,17 +109,11 @@ pub async fn rehearse(context: &Context, job: &Job, args: Map<String, Value>) ->
 
 async fn work(context: &Context, job: &Job, run: &Run) -> Result<Counts, Failure> {
     // A panic must not take other jobs with it, nor keep the claim.
-    let work = AssertUnwindSafe((job.work)(context, run)).catch_unwind();
-    match timeout(run.time_left(), work).await {
+    match timeout(run.time_left(), caught((job.work)(context, run))).await {
         Ok(Ok(done)) => done,
-        Ok(Err(panic)) => Err(Failure::Panic(words(&*panic))),
+        Ok(Err(panic)) => Err(Failure::Panic(panic.to_string())),
         Err(_) => Err(Failure::Deadline(job.deadline)),
     }
-}
-
-fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
 /// Keeps the claim while the job works. If it cannot be renewed in time another worker may take over; the job is not stopped,

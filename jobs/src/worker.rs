@@ -60,7 +60,7 @@ impl Worker {
             .layer(ConcurrencyLimitLayer::new(settings.jobs_concurrency.into()))
             .build(move |delivery: Delivery| {
                 let worker = Arc::clone(&worker);
-                async move { worker.attend(delivery).await }
+                async move { trace_of(&delivery.message).scope(worker.attend(delivery)).await }
             });
         let mut running = Box::pin(tasks.run());
         tokio::select! {
@@ -82,7 +82,7 @@ impl Worker {
 
     async fn attend(&self, Delivery { message, handler }: Delivery) -> Result<(), Failure> {
         let done = match self.read(&message) {
-            Ok((job, key, args)) => trace_of(&message).scope(perform(&self.context, job, Some(&key), args)).await,
+            Ok((job, key, args)) => perform(&self.context, job, Some(&key), args).await,
             Err(why) => Err(Failure::GiveUp(why)),
         };
         let Err(failure) = done else {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use testkit::{TestDatabase, keys, policy, redis_settings};
+use testkit::{Listener, TestDatabase, keys, policy, redis_settings};
 use tokio::process::{Child, Command};
 
 use crate::queue::Queue;
@@ -84,9 +84,14 @@ async fn the_runbook_has_the_table_of_jobs() {
 }
 
 fn worker(database: &TestDatabase, queue: &Queue, subscription: &str) -> Child {
+    worker_command(database, queue, subscription).spawn().expect("the binary starts")
+}
+
+fn worker_command(database: &TestDatabase, queue: &Queue, subscription: &str) -> Command {
     let mut command = command(database, &["worker"]);
     command.env("PUBSUB_EMULATOR_HOST", &queue.host).env("PUBSUB_SUBSCRIPTION", subscription).env("METRICS_PORT", "0");
-    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts")
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    command
 }
 
 async fn terminate(worker: &mut Child) -> (Option<i32>, Duration) {
@@ -150,4 +155,75 @@ async fn a_job_whose_worker_is_killed_in_the_middle_is_done_by_another_and_once(
     let keys = owner.query_one("SELECT count(*) FROM signing_keys", &[]).await.unwrap();
     assert_eq!(keys.get::<_, i64>(0), 2);
     assert_eq!(terminate(&mut next).await.0, Some(0));
+}
+
+const THEIRS: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn worker_that_tells(listener: &Listener, database: &TestDatabase, queue: &Queue) -> Child {
+    let mut command = worker_command(database, queue, &queue.subscription);
+    command.envs(listener.settings()).spawn().expect("the binary starts")
+}
+
+#[tokio::test]
+async fn the_worker_tells_of_each_run_in_the_trace_of_its_message_and_of_poison() {
+    let (database, queue, mut listener) = (TestDatabase::new().await, Queue::new().await, Listener::start().await);
+    let mut worker = worker_that_tells(&listener, &database, &queue);
+    queue.publish_in(THEIRS, r#"{"job": "rotate-keys"}"#).await;
+    let span = listener.span("job rotate-keys").await;
+    assert_eq!((&span["traceId"], &span["parentSpanId"]), (&"0af7651916cd43dd8448eb211c80319c".into(), &"b7ad6b7169203331".into()));
+    // A consumer's, and no error.
+    assert_eq!((&span["service"], &span["kind"], &span["status"]["code"]), (&"worker".into(), &5.into(), &0.into()));
+
+    queue.publish_in(THEIRS, r#"{"job": "sweep-sessions", "args": {"times": 99}}"#).await;
+    let span = listener.span("job sweep-sessions").await;
+    assert_eq!((&span["parentSpanId"], &span["status"]["code"]), (&"b7ad6b7169203331".into(), &2.into()));
+    let error = listener.error().await;
+    assert_eq!((&error["level"], &error["server_name"], &error["logger"]), (&"error".into(), &"worker".into(), &"jobs::worker".into()));
+    assert!(error["extra"]["why"].as_str().unwrap().contains("times must be between"), "{error}");
+    assert_eq!(error["contexts"]["trace"]["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+
+    // What was done last is told before the end, with time to spare.
+    queue.publish_in(THEIRS, r#"{"job": "rotate-keys", "key": "last"}"#).await;
+    queue.until(Duration::from_secs(30), |seen| seen[2].acks == 1).await;
+    let (code, took) = terminate(&mut worker).await;
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(9), "{took:?}");
+    listener.span("job rotate-keys").await;
+    assert!(!listener.has_more_errors(), "poison is told once");
+}
+
+#[tokio::test]
+async fn a_job_that_is_run_by_hand_tells_of_itself_and_of_what_kept_it_from_being_done() {
+    let (database, mut listener) = (TestDatabase::new().await, Listener::start().await);
+    let done = command(&database, &["run", "rotate-keys"]).envs(listener.settings()).output().await.unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let span = listener.span("job rotate-keys").await;
+    assert_eq!((&span["service"], &span["kind"], &span["parentSpanId"]), (&"jobs".into(), &1.into(), &"".into()));
+    assert!(!listener.has_more_errors());
+
+    let arguments = ["run", "sweep-sessions", "--args", r#"{"times": 99}"#];
+    let failed = command(&database, &arguments).envs(listener.settings()).output().await.unwrap();
+    assert_eq!((failed.status.code(), text(&failed.stdout)), (Some(1), ""));
+    assert_eq!(listener.span("job sweep-sessions").await["status"]["code"], 2);
+    let error = listener.error().await;
+    assert!(error["logentry"]["formatted"].as_str().unwrap().contains("times must be between"), "{error}");
+}
+
+#[tokio::test]
+async fn a_worker_whose_listeners_are_dead_works_and_ends_as_ever() {
+    let (database, queue) = (TestDatabase::new().await, Queue::new().await);
+    // It takes connections, and says nothing.
+    let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = dead.local_addr().unwrap();
+    let mut command = worker_command(&database, &queue, &queue.subscription);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{host}")).env("SENTRY_DSN", format!("http://key@{host}/42"));
+    let mut worker = command.spawn().unwrap();
+    queue.publish_in(THEIRS, r#"{"job": "none"}"#).await;
+    for key in ["1", "2", "3"] {
+        queue.publish(format!(r#"{{"job": "rotate-keys", "key": "{key}"}}"#)).await;
+    }
+    queue.until(Duration::from_secs(30), |seen| seen.iter().skip(1).all(|seen| seen.acks == 1)).await;
+    let (code, took) = terminate(&mut worker).await;
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(9), "{took:?}");
 }

@@ -44,5 +44,6 @@ pub use sentry::InvalidDsn;
 pub use serve::{block_on, reported, run, serve, start_reporting};
 pub use server::serve_metrics;
 pub use settings::HttpSettings;
+pub use spans::record_run;
 pub use telemetry::{TelemetrySettings, init as start_logging};
 pub use trace::TraceContext;

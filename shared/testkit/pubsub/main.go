@@ -1,7 +1,7 @@
 // Google's own in-memory Pub/Sub for tests. It prints where it serves gRPC and where it serves what tests ask of it:
 //
 //	PUT  /NAME   makes the topic projects/test/topics/NAME and the subscription projects/test/subscriptions/NAME
-//	POST /NAME   publishes the body to it
+//	POST /NAME   publishes the body to it, with the header traceparent, if there is one, as an attribute
 //	GET  /NAME   its messages, with how often each was delivered and acknowledged
 //
 // Topics are made here because the server speaks gRPC only, and the administrative half of the Rust client REST only.
@@ -47,7 +47,11 @@ func main() {
 				http.Error(w, err.Error(), http.StatusBadRequest)
 				return
 			}
-			fmt.Fprint(w, pubsub.Publish(topic, body, map[string]string{"topic": name}))
+			attributes := map[string]string{"topic": name}
+			if traceparent := r.Header.Get("traceparent"); traceparent != "" {
+				attributes["traceparent"] = traceparent
+			}
+			fmt.Fprint(w, pubsub.Publish(topic, body, attributes))
 		default:
 			messages := []message{}
 			for _, m := range pubsub.Messages() {

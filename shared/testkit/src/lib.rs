@@ -5,6 +5,7 @@ mod database;
 mod description;
 pub mod identity;
 pub mod keys;
+mod listener;
 pub mod people;
 mod process;
 mod servers;
@@ -12,6 +13,7 @@ mod servers;
 pub use clock::ManualClock;
 pub use database::{Customer, TestDatabase, policy};
 pub use description::Description;
+pub use listener::Listener;
 pub use process::{Process, free_port};
 pub use servers::Servers;
 

@@ -14,6 +14,7 @@ mod hostile_tokens;
 mod limits;
 mod operations;
 mod people;
+mod reporting;
 mod seat_command;
 mod shell;
 mod signing;

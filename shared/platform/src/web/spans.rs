@@ -1,5 +1,5 @@
-//! Spans of requests, sent by OTLP over HTTP (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>), if there is a collector. Written
-//! out here: OpenTelemetry's own crates and the client that they bring weigh more than all the rest of a function.
+//! Spans of requests and of runs of jobs, sent by OTLP over HTTP (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>), if there is a
+//! collector. Written out here: OpenTelemetry's own crates and the client that they bring weigh more than all the rest of a function.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -19,6 +19,10 @@ const BATCH: usize = 256;
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long the last ones may take when a process ends.
 const LAST: Duration = Duration::from_millis(500);
+/// Kinds of spans.
+const INTERNAL: u8 = 1;
+const SERVER: u8 = 2;
+const CONSUMER: u8 = 5;
 
 static EXPORTER: OnceLock<Exporter> = OnceLock::new();
 
@@ -93,33 +97,49 @@ pub(super) fn are_kept_of(trace: u128) -> bool {
 
 /// Tells of a request that has just been answered.
 pub(super) fn record(context: TraceContext, method: &str, route: &str, status: u16, took: Duration) {
+    keep(context, || {
+        let attributes = json!([
+            { "key": "http.request.method", "value": { "stringValue": method } },
+            { "key": "http.route", "value": { "stringValue": route } },
+            { "key": "http.response.status_code", "value": { "intValue": status.to_string() } },
+        ]);
+        // What a client did wrong is no error of the server's.
+        span(context, &format!("{method} {route}"), SERVER, &attributes, status >= 500, took)
+    });
+}
+
+/// Tells of a run of a job that has just ended: one that somebody asked for, or one that was due.
+pub fn record_run(context: TraceContext, job: &str, has_failed: bool, took: Duration) {
+    keep(context, || {
+        let kind = if context.parent.is_some() { CONSUMER } else { INTERNAL };
+        let attributes = json!([{ "key": "job.name", "value": { "stringValue": job } }]);
+        span(context, &format!("job {job}"), kind, &attributes, has_failed, took)
+    });
+}
+
+fn keep(context: TraceContext, span: impl FnOnce() -> Value) {
     if context.is_sampled
         && let Some(exporter) = EXPORTER.get()
     {
         // A full queue loses it.
-        let _ = exporter.queue.try_send(Queued::Span(span(context, method, route, status, took)));
+        let _ = exporter.queue.try_send(Queued::Span(span()));
     }
 }
 
-fn span(context: TraceContext, method: &str, route: &str, status: u16, took: Duration) -> Value {
+fn span(context: TraceContext, name: &str, kind: u8, attributes: &Value, has_failed: bool, took: Duration) -> Value {
     let end = SystemClock.now().timestamp_nanos_opt().unwrap_or_default();
     let begin = end.saturating_sub(i64::try_from(took.as_nanos()).unwrap_or(0));
     json!({
         "traceId": context.trace_id(),
         "spanId": context.span_id(),
         "parentSpanId": context.parent.map_or_else(String::new, |parent| format!("{parent:016x}")),
-        "name": format!("{method} {route}"),
-        // A server's.
-        "kind": 2,
+        "name": name,
+        "kind": kind,
         "startTimeUnixNano": begin.to_string(),
         "endTimeUnixNano": end.to_string(),
-        "attributes": [
-            { "key": "http.request.method", "value": { "stringValue": method } },
-            { "key": "http.route", "value": { "stringValue": route } },
-            { "key": "http.response.status_code", "value": { "intValue": status.to_string() } },
-        ],
-        // Unset, or an error: what a client did wrong is no error of the server's.
-        "status": { "code": if status >= 500 { 2 } else { 0 } },
+        "attributes": attributes,
+        // Unset, or an error.
+        "status": { "code": if has_failed { 2 } else { 0 } },
     })
 }
 
@@ -157,6 +177,8 @@ mod tests {
         let took = Duration::from_millis(2);
         record(TraceContext::continuing(None), "GET", "/not-sampled", 200, took);
         record(TraceContext::continuing(Some(theirs)), "POST", "/api/v1/licenses/acquire", 503, took);
+        record_run(TraceContext::continuing(None), "not-sampled", true, took);
+        record_run(TraceContext::continuing(Some(theirs)), "purge", false, took);
         finish().await;
 
         let (head, told) = ear.recv().await.unwrap();
@@ -164,10 +186,12 @@ mod tests {
         let told = &told["resourceSpans"][0];
         assert_eq!(told["resource"]["attributes"][0]["value"]["stringValue"], "acquire");
         let spans = told["scopeSpans"][0]["spans"].as_array().unwrap();
-        assert_eq!(spans.len(), 1);
+        assert_eq!(spans.len(), 2);
         assert_eq!(spans[0]["traceId"], "0af7651916cd43dd8448eb211c80319c");
         assert_eq!(spans[0]["parentSpanId"], "b7ad6b7169203331");
         assert_eq!((&spans[0]["name"], &spans[0]["status"]["code"]), (&json!("POST /api/v1/licenses/acquire"), &json!(2)));
+        assert_eq!((&spans[1]["name"], &spans[1]["parentSpanId"]), (&json!("job purge"), &json!("b7ad6b7169203331")));
+        assert_eq!(spans[1]["attributes"], json!([{ "key": "job.name", "value": { "stringValue": "purge" } }]));
         let nanos = |member: &str| spans[0][member].as_str().unwrap().parse::<i64>().unwrap();
         assert_eq!(nanos("endTimeUnixNano") - nanos("startTimeUnixNano"), 2_000_000);
     }

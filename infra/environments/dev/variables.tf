@@ -49,6 +49,13 @@ variable "oauth_clients" {
   default     = {}
 }
 
+variable "sentry_dsn" {
+  description = "Where Sentry is told of errors and panics, as https://KEY@HOST/PROJECT; null for nobody; made by hand, as infra/README.md tells"
+  type        = string
+  sensitive   = true
+  default     = null
+}
+
 variable "protected" {
   description = "Whether database and services refuse to be deleted"
   type        = bool

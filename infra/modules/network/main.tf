@@ -102,7 +102,7 @@ resource "google_compute_firewall" "allow_out" {
 resource "google_compute_firewall" "allow_out_https" {
   project            = var.project
   name               = "${var.name}-allow-out-https"
-  description        = "Google's own services, and the issuers of sign-in tokens"
+  description        = "Google's own services, the issuers of sign-in tokens, and Sentry"
   network            = google_compute_network.main.id
   direction          = "EGRESS"
   priority           = 1000

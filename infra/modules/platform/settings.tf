@@ -61,10 +61,14 @@ locals {
     )
   }
 
+  # Every process tells Sentry of its errors, where there is one.
+  sentry = nonsensitive(var.sentry_dsn != null) ? { SENTRY_DSN = "sentry-dsn" } : {}
+
   # Which secret each process has for which variable.
   wanted = {
     for name, process in local.processes : name => merge(
       { DATABASE_URL = "database-url-${name}" },
+      local.sentry,
       [for use in process.uses : local.secrets_of[use]]...
     )
   }
@@ -95,6 +99,7 @@ locals {
       sealing-key             = random_bytes.sealing.base64
       collector               = file("${path.module}/../../collector.yaml")
     },
+    { for secret in values(local.sentry) : secret => var.sentry_dsn },
   )
 
   secret_names = concat(
@@ -103,6 +108,7 @@ locals {
       "database-url-owner", "database-password-owner", "logins", "postgres-certificates", "redis-certificates", "redis-url", "sealing-key",
       "collector",
     ],
+    values(local.sentry),
   )
 
   owners = ["database-url-owner", "database-password-owner", "logins", "postgres-certificates"]

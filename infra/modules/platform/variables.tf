@@ -73,6 +73,18 @@ variable "oauth_clients" {
   default     = {}
 }
 
+variable "sentry_dsn" {
+  description = "Where Sentry is told of errors and panics, as https://KEY@HOST/PROJECT; null for nobody"
+  type        = string
+  sensitive   = true
+  default     = null
+
+  validation {
+    condition     = var.sentry_dsn == null || can(regex("^https://[0-9A-Za-z:]+@[^/@]+(/.+)?/[0-9]+/?$", var.sentry_dsn))
+    error_message = "sentry_dsn is https://KEY@HOST/PROJECT, as Sentry shows it, or null."
+  }
+}
+
 variable "oidc_issuers" {
   description = "Further issuers whose tokens are taken, as OIDC_ISSUERS has them"
   type        = list(map(string))

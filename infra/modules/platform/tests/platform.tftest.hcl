@@ -97,6 +97,45 @@ run "whoever_asks_redis_has_the_ca_where_it_is_told_to_look" {
   }
 }
 
+run "without_sentry_nobody_is_told_of_it" {
+  command = plan
+
+  assert {
+    condition     = !contains(local.secret_names, "sentry-dsn") && !anytrue([for wanted in local.wanted : contains(keys(wanted), "SENTRY_DSN")])
+    error_message = "There is no Sentry unless there is a DSN."
+  }
+}
+
+run "with_sentry_every_process_and_nobody_else_may_tell_it" {
+  command = apply
+
+  variables {
+    sentry_dsn = "https://abc123@o1.ingest.de.sentry.io/42"
+  }
+
+  assert {
+    condition     = nonsensitive(local.contents["sentry-dsn"]) == var.sentry_dsn
+    error_message = "The secret is the DSN."
+  }
+
+  assert {
+    condition = join(" ", keys(local.readers["sentry-dsn"])) == join(" ", keys(local.processes)) && alltrue([
+      for secrets in local.secrets : secrets["SENTRY_DSN"].secret == local.secret["sentry-dsn"].secret
+    ])
+    error_message = "Every process has the DSN as a secret, and the migrator has not."
+  }
+}
+
+run "what_is_no_dsn_is_refused" {
+  command = plan
+
+  variables {
+    sentry_dsn = "https://sentry.example/42"
+  }
+
+  expect_failures = [var.sentry_dsn]
+}
+
 run "too_few_connections_are_noticed" {
   command = plan
 

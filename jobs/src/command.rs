@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     JobSettings,
-    job::Job,
+    job::{Failure, Job},
     jobs::JOBS,
     order,
     perform::{Outcome, perform, rehearse},
@@ -86,7 +86,7 @@ struct RunSettings {
 pub fn run() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Worker(settings) => web::block_on(work(settings)),
-        Command::Run(settings) => web::block_on(web::reported("jobs", run_once(settings))),
+        Command::Run(settings) => web::block_on(web::reported(run_once(settings))),
         Command::List { json } => list(json),
         Command::Migrate(settings) => web::block_on(migrate(settings)),
     };
@@ -101,7 +101,8 @@ pub fn run() -> ExitCode {
 
 async fn work(settings: WorkerSettings) -> Result<(), Box<dyn Error + Send + Sync>> {
     web::start_logging(&settings.telemetry);
-    web::reported("worker", Box::pin(work_until_told(settings))).await
+    let work = async { work_until_told(settings).await.inspect_err(|error| tracing::error!(%error, "cannot work")) };
+    web::reported(Box::pin(work)).await
 }
 
 async fn work_until_told(settings: WorkerSettings) -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -122,10 +123,20 @@ async fn work_until_told(settings: WorkerSettings) -> Result<(), Box<dyn Error +
     Worker::new(context, JOBS).run(&settings.pubsub, stop).await
 }
 
-#[expect(clippy::print_stdout, reason = "this is what the command is for")]
 async fn run_once(settings: RunSettings) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let RunSettings { job, dry_run, key, args, settings, telemetry } = settings;
-    web::start_reporting("jobs", &telemetry, &mut Registry::default())?;
+    web::start_reporting("jobs", &settings.telemetry, &mut Registry::default())?;
+    let (job, dry_run) = (settings.job.name, settings.dry_run);
+    print_run(settings).await.inspect_err(|error| {
+        // Faults of ours are in the log of the run.
+        if dry_run || !matches!(error.downcast_ref(), Some(Failure::Panic(_) | Failure::Ours(_))) {
+            tracing::error!(job, %error, "cannot be done");
+        }
+    })
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+async fn print_run(settings: RunSettings) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let RunSettings { job, dry_run, key, args, settings, .. } = settings;
     let context = settings.open()?;
     let (state, counts) = if dry_run {
         ("would be done", Some(rehearse(&context, job, args).await?))

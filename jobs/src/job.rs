@@ -109,6 +109,9 @@ pub enum Failure {
     /// Something it needs is down or slow: try again later.
     #[error("{0}")]
     Retry(Box<dyn Error + Send + Sync>),
+    /// Something refuses what was asked of it, or has answered what it cannot: a bug, or settings or rows that make no sense. Try again later.
+    #[error("{0}")]
+    Ours(Box<dyn Error + Send + Sync>),
     /// It took longer than it may: try again later.
     #[error("not done within {} s", .0.as_secs())]
     Deadline(Duration),
@@ -128,7 +131,7 @@ pub enum Failure {
 
 impl From<db::Error> for Failure {
     fn from(error: db::Error) -> Self {
-        Self::Retry(Box::new(error))
+        if error.is_ours() { Self::Ours(Box::new(error)) } else { Self::Retry(Box::new(error)) }
     }
 }
 
@@ -140,13 +143,13 @@ impl From<tokio_postgres::Error> for Failure {
 
 impl From<seats::Error> for Failure {
     fn from(error: seats::Error) -> Self {
-        Self::Retry(Box::new(error))
+        if error.is_ours() { Self::Ours(Box::new(error)) } else { Self::Retry(Box::new(error)) }
     }
 }
 
 impl From<signing::Error> for Failure {
     fn from(error: signing::Error) -> Self {
-        Self::Retry(Box::new(error))
+        if error.is_ours() { Self::Ours(Box::new(error)) } else { Self::Retry(Box::new(error)) }
     }
 }
 

@@ -72,7 +72,7 @@ impl Meter {
         let outcome = match came {
             Ok(Outcome::Done(_)) => "done",
             Ok(Outcome::DoneBefore) => "done_before",
-            Err(Failure::Retry(_)) => "failed",
+            Err(Failure::Retry(_) | Failure::Ours(_)) => "failed",
             Err(Failure::Deadline(_)) => "deadline",
             Err(Failure::Panic(_)) => "panic",
             Err(Failure::Busy) => "busy",

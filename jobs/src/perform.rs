@@ -53,7 +53,9 @@ async fn attend(
         Err(Failure::Retry(_) | Failure::Deadline(_) | Failure::Superseded) => {
             tracing::warn!(job = name, key, ms, error = %Why(&came), "not done; it is tried again");
         }
-        Err(Failure::Panic(_)) => tracing::error!(job = name, key, ms, error = %Why(&came), "a bug; it is tried again"),
+        Err(Failure::Panic(_) | Failure::Ours(_)) => {
+            tracing::error!(job = name, key, ms, error = %Why(&came), "a bug; it is tried again");
+        }
         // Whoever has asked is told.
         Err(Failure::GiveUp(_)) => {}
     }

@@ -159,15 +159,10 @@ async fn a_job_whose_worker_is_killed_in_the_middle_is_done_by_another_and_once(
 
 const THEIRS: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-fn worker_that_tells(listener: &Listener, database: &TestDatabase, queue: &Queue) -> Child {
-    let mut command = worker_command(database, queue, &queue.subscription);
-    command.envs(listener.settings()).spawn().expect("the binary starts")
-}
-
 #[tokio::test]
 async fn the_worker_tells_of_each_run_in_the_trace_of_its_message_and_of_poison() {
     let (database, queue, mut listener) = (TestDatabase::new().await, Queue::new().await, Listener::start().await);
-    let mut worker = worker_that_tells(&listener, &database, &queue);
+    let mut worker = worker_command(&database, &queue, &queue.subscription).envs(listener.settings()).spawn().unwrap();
     queue.publish_in(THEIRS, r#"{"job": "rotate-keys"}"#).await;
     let span = listener.span("job rotate-keys").await;
     assert_eq!((&span["traceId"], &span["parentSpanId"]), (&"0af7651916cd43dd8448eb211c80319c".into(), &"b7ad6b7169203331".into()));
@@ -207,6 +202,28 @@ async fn a_job_that_is_run_by_hand_tells_of_itself_and_of_what_kept_it_from_bein
     assert_eq!(listener.span("job sweep-sessions").await["status"]["code"], 2);
     let error = listener.error().await;
     assert!(error["logentry"]["formatted"].as_str().unwrap().contains("times must be between"), "{error}");
+
+    database.owner().await.batch_execute("ALTER TABLE job_runs RENAME TO lost").await.unwrap();
+    let broken = command(&database, &["run", "purge", "--key", "1"]).envs(listener.settings()).output().await.unwrap();
+    assert_eq!(broken.status.code(), Some(1));
+    assert_eq!(listener.span("job purge").await["status"]["code"], 2);
+    let error = listener.error().await;
+    assert_eq!((&error["extra"]["job"], &error["server_name"]), (&"purge".into(), &"jobs".into()));
+    assert!(error["logentry"]["formatted"].as_str().unwrap().contains("job_runs"), "{error}");
+    assert!(error["contexts"]["trace"]["trace_id"].is_string(), "{error}");
+    assert!(!listener.has_more_errors(), "each is told once");
+}
+
+#[tokio::test]
+async fn a_down_server_is_no_fault_of_a_worker_that_sentry_is_told_of() {
+    let (database, queue, mut listener) = (TestDatabase::new().await, Queue::new().await, Listener::start().await);
+    let mut command = worker_command(&database, &queue, &queue.subscription);
+    let mut worker =
+        command.envs(listener.settings()).env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none?sslmode=disable").spawn().unwrap();
+    queue.publish(r#"{"job": "rotate-keys"}"#).await;
+    assert_eq!(listener.span("job rotate-keys").await["status"]["code"], 2);
+    assert_eq!(terminate(&mut worker).await.0, Some(0));
+    assert!(!listener.has_more_errors());
 }
 
 #[tokio::test]

@@ -108,6 +108,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the fault is ours, PostgreSQL being neither down nor shut down, overloaded or locked: settings, rows or statements make no sense.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        match self {
+            Self::Settings(_) | Self::Record(_) => true,
+            Self::Query(query) => query.code().is_some_and(|code| matches!(code.code().get(..2), Some("22" | "23" | "42" | "0A"))),
+            Self::Pool(_) | Self::Deadline => false,
+        }
+    }
+
     /// Whether PostgreSQL refused because of this constraint or unique index.
     #[must_use]
     pub fn violates(&self, constraint: &str) -> bool {

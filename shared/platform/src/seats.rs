@@ -76,6 +76,18 @@ pub enum Error {
     Unexpected(String),
 }
 
+impl Error {
+    /// Whether the fault is ours, and not that of a server that is down.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        match self {
+            Self::Unexpected(_) => true,
+            Self::Database(error) => error.is_ours(),
+            Self::Redis(_) | Self::Unsettled(_) => false,
+        }
+    }
+}
+
 impl From<db::Error> for Error {
     fn from(error: db::Error) -> Self {
         Self::Database(Arc::new(error))

@@ -60,6 +60,18 @@ pub enum Error {
     Crypto(&'static str),
 }
 
+impl Error {
+    /// Whether the fault is ours, and not that of a server that is down.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_ours(),
+            Self::Root(RootError::Unavailable(_)) | Self::NoLeaf => false,
+            Self::Root(RootError::Refused(_)) | Self::Unseal(_) | Self::Claims(_) | Self::Crypto(_) => true,
+        }
+    }
+}
+
 impl From<tokio_postgres::Error> for Error {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Database(error.into())

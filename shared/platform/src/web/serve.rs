@@ -36,7 +36,10 @@ pub fn run<P: Parts>(
     router: impl FnOnce(P) -> Router + Send + 'static,
 ) -> ExitCode {
     telemetry::init(&http.telemetry);
-    let outcome = block_on(async move { reported(name, serve_until_told(name, &http, &settings, router)).await });
+    let outcome = block_on(reported(async move {
+        let outcome = serve_until_told(name, &http, &settings, router).await;
+        outcome.inspect_err(|error| tracing::error!(function = name, %error, "cannot serve"))
+    }));
     if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -70,16 +73,16 @@ pub fn start_reporting(service: &'static str, settings: &TelemetrySettings, regi
     sentry::start(service, settings, registry)
 }
 
-/// Does the work of a whole process, a panic of which is an error; puts an error into the log, and sends whatever is left to be told, if
-/// that takes no longer than half a second.
+/// Does the work of a whole process, and sends what is left to be told of it, if that takes no longer than half a second. What went wrong is
+/// in the log already.
 ///
 /// # Errors
-/// Those of the work.
-pub async fn reported(process: &str, work: impl Future<Output = Result<(), BoxError>>) -> Result<(), BoxError> {
-    let outcome = caught(work).await.unwrap_or_else(|panic| Err(format!("panic: {panic}").into()));
-    if let Err(error) = &outcome {
-        tracing::error!(process, %error, "ended by an error");
-    }
+/// Those of the work, and its panic, which is logged here.
+pub async fn reported(work: impl Future<Output = Result<(), BoxError>>) -> Result<(), BoxError> {
+    let outcome = caught(work).await.unwrap_or_else(|panic| {
+        tracing::error!(error = %panic, "the process has panicked");
+        Err(format!("panic: {panic}").into())
+    });
     tokio::join!(spans::finish(), sentry::finish());
     outcome
 }

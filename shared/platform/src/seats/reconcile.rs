@@ -143,10 +143,14 @@ impl Reconciler {
         Ok(drift)
     }
 
-    /// A license that Redis does not know is in order as long as nobody sits.
+    /// A license that Redis does not know is in order as long as nobody sits. Whoever is recorded by now may have been the first to
+    /// come since Redis was asked: it is asked once more.
     async fn cold(&self, license: &License, mend: bool) -> Result<Drift, Error> {
         let now = self.engine.scripts.now().await?;
         if !self.recorded(license.id).await?.values().any(|due| *due > now) {
+            return Ok(Drift::default());
+        }
+        if let Reply::Done(_) = self.engine.upkeep.survey(license.id, false).await? {
             return Ok(Drift::default());
         }
         if mend {

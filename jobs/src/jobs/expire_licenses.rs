@@ -65,7 +65,7 @@ const END: &str = "-- expire_licenses::end
 WITH over AS (
     SELECT id FROM licenses WHERE id = $1 AND expires_at <= $2 AND expired_for = expires_at FOR SHARE
 ), those AS (
-    SELECT s.id FROM sessions s JOIN over ON over.id = s.license_id WHERE s.ended_at IS NULL LIMIT $3 FOR UPDATE OF s SKIP LOCKED
+    SELECT s.id FROM sessions s JOIN over ON over.id = s.license_id WHERE s.ended_reason IS NULL LIMIT $3 FOR UPDATE OF s SKIP LOCKED
 ), ended AS (
     UPDATE sessions s SET ended_at = greatest($2, s.started_at), ended_reason = 'expired' FROM those WHERE s.id = those.id
     RETURNING s.tenant_id, s.license_id, s.id, s.ended_at
@@ -75,7 +75,7 @@ SELECT tenant_id, ended_at, 'system', 'session.expired', license_id, id, '{\"bec
 
 const SETTLE: &str = "-- expire_licenses::settle
 UPDATE licenses l SET settled_for = l.expires_at WHERE l.id = $1 AND l.expires_at <= $2 AND l.expired_for = l.expires_at
-  AND NOT EXISTS (SELECT FROM sessions s WHERE s.license_id = l.id AND s.ended_at IS NULL)";
+  AND NOT EXISTS (SELECT FROM sessions s WHERE s.license_id = l.id AND s.ended_reason IS NULL)";
 
 // Of several warnings that are due, the last alone: the others are late.
 const WARN: &str = "-- expire_licenses::warn
@@ -99,7 +99,7 @@ FROM warned";
 
 const PREVIEW: &str = "-- expire_licenses::preview
 SELECT (SELECT count(*) FROM licenses WHERE expires_at <= $1 AND settled_for IS DISTINCT FROM expires_at AND expired_for IS DISTINCT FROM expires_at),
-       (SELECT count(*) FROM licenses l JOIN sessions s ON s.license_id = l.id AND s.ended_at IS NULL
+       (SELECT count(*) FROM licenses l JOIN sessions s ON s.license_id = l.id AND s.ended_reason IS NULL
         WHERE l.expires_at <= $1 AND l.settled_for IS DISTINCT FROM l.expires_at),
        (SELECT count(*) FROM licenses l JOIN tenants t ON t.id = l.tenant_id
         WHERE l.expires_at > $1 AND l.expires_at <= $1::timestamptz + make_interval(hours => 24 * ($2::int[])[1])

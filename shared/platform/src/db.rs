@@ -80,7 +80,7 @@ impl Role {
     const fn planning(self) -> &'static str {
         match self {
             Self::Functions => "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off",
-            Self::Jobs => "-c plan_cache_mode=force_generic_plan",
+            Self::Jobs => "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off",
             // Filters that may be there or not make many plans of one statement; and no page is worth the start of more processes.
             Self::Admin => "-c plan_cache_mode=force_custom_plan -c max_parallel_workers_per_gather=0",
         }

@@ -121,13 +121,13 @@ macro_rules! run {
     };
 }
 macro_rules! list {
-    ($name:literal, $whose:literal) => {
+    ($name:literal, $whose:literal, $is_live:literal) => {
         concat!(
             "-- sessions::",
             $name,
             "
 SELECT page.*, (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = page.license_id) FROM (",
-            run!($whose, "live", "ended_at IS NULL"),
+            run!($whose, "live", $is_live),
             "
   UNION ALL ",
             run!($whose, "expired", "ended_at IS NOT NULL AND ended_reason = 'expired'"),
@@ -143,10 +143,11 @@ SELECT page.*, (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = pag
     };
 }
 
-const LIST: &str = list!("list", "tenant_id = current_tenant()");
-const LIST_OF_ALL: &str = list!("list_of_all", "true");
-// Of a license that the caller does not see nothing is read: not even to be hidden, row by row.
-const LIST_OF_LICENSE: &str = list!("list_of_license", "license_id = $7 AND EXISTS (SELECT FROM licenses WHERE id = $7)");
+const LIST: &str = list!("list", "tenant_id = current_tenant()", "ended_at IS NULL");
+const LIST_OF_ALL: &str = list!("list_of_all", "true", "ended_at IS NULL");
+// Of a license that the caller does not see nothing is read: not even to be hidden, row by row. Who lives is in the index of its seats.
+const LIST_OF_LICENSE: &str =
+    list!("list_of_license", "license_id = $7 AND EXISTS (SELECT FROM licenses WHERE id = $7)", "ended_reason IS NULL");
 
 /// The sessions of a person or on a device that live, or that have ended: by indexes of their own, in the list's order.
 macro_rules! run_of_somebody {
@@ -190,7 +191,7 @@ const LIST_OF_SOMEBODY_ANYWHERE: &str = list_of_somebody!("list_of_somebody_anyw
 const FIND: &str = "-- sessions::find
 SELECT found.*, (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = found.license_id) FROM (
   SELECT id, tenant_id, license_id, seat, hardware_id, user_email, started_at, expires_at, ended_at, ended_reason FROM sessions
-  WHERE license_id = $1 AND started_at = $2 AND ended_at IS NULL
+  WHERE license_id = $1 AND started_at = $2 AND ended_reason IS NULL
   UNION ALL
   SELECT id, tenant_id, license_id, seat, hardware_id, user_email, started_at, expires_at, ended_at, ended_reason FROM sessions
   WHERE license_id = $1 AND started_at = $2 AND ended_at IS NOT NULL AND ended_reason IN ('expired', 'released', 'revoked')) AS found";

@@ -26,7 +26,7 @@ SELECT l.id, l.tenant_id, l.version, l.key_last_four, l.tier, l.status, t.status
 FROM licenses l JOIN tenants t ON t.id = l.tenant_id WHERE l.id > $1 ORDER BY l.id LIMIT $2";
 
 pub(super) const RECORDED: &str = "-- reconcile::recorded
-SELECT id, expires_at, seat FROM sessions WHERE license_id = $1 AND ended_at IS NULL AND seat > $2 ORDER BY seat LIMIT $3";
+SELECT id, expires_at, seat FROM sessions WHERE license_id = $1 AND ended_reason IS NULL AND seat > $2 ORDER BY license_id, seat LIMIT $3";
 
 pub(super) const STANDING: &str = "-- reconcile::standing
 SELECT id, expires_at, ended_at FROM sessions WHERE id = ANY ($2::uuid[]) AND license_id = $1";

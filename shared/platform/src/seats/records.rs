@@ -35,6 +35,10 @@ pub(super) struct LiveSession {
     pub(super) request_hash: Option<Vec<u8>>,
 }
 
+// All of these are planned while the tables may be empty still. Who sits is asked by `ended_reason`, which the indexes of seats and
+// holders know and those of lists do not; a row that is asked for by its id says it so that no index of many rows is taken for it.
+// `ORDER BY` names the index that has that order.
+
 // One row for each grant of the batch. The condition matters after the limit was lowered. Within it, the unique index on the
 // number is enough. A session on a number above it counts too, even if Redis has forgotten it; and a half-done grant of such a
 // number is finished only if there is room all the same. A blocked device gets none. Sorted, so that two batches wait for each other in one direction only.
@@ -47,9 +51,10 @@ WITH granted AS (
                 $10::timestamptz[], $11::timestamptz[], $12::int[])
          AS asked (license_id, id, seat, holder, hardware_id, user_email, idempotency_key, request_hash, at, expires_at, seat_limit)
     WHERE seat <= seat_limit AND (
-        SELECT count(*) FILTER (WHERE s.expires_at > asked.at) FROM sessions s
-        WHERE s.license_id = asked.license_id AND s.ended_at IS NULL AND s.seat > asked.seat_limit
-    ) = 0 AND NOT EXISTS (
+        SELECT s.id FROM sessions s
+        WHERE s.license_id = asked.license_id AND s.ended_reason IS NULL AND s.seat > asked.seat_limit AND s.expires_at > asked.at
+        ORDER BY s.license_id, s.seat LIMIT 1
+    ) IS NULL AND NOT EXISTS (
         SELECT FROM hardware_blocks b WHERE b.license_id = asked.license_id AND b.hardware_id = asked.hardware_id AND b.until > asked.at
     )
     ORDER BY license_id, seat
@@ -65,7 +70,7 @@ SELECT id FROM granted";
 pub(super) const GRANT_OVER_DEAD: &str = "-- seats::grant_over_dead
 WITH dead AS (
     UPDATE sessions SET ended_at = $10, ended_reason = 'expired'
-    WHERE license_id = $2 AND ended_at IS NULL AND expires_at <= $10 AND (seat = $4 OR holder = $5) AND id <> $3
+    WHERE license_id = $2 AND ended_reason IS NULL AND expires_at <= $10 AND (seat = $4 OR holder = $5) AND id <> $3
     RETURNING id
 ), cleared AS (
     SELECT count(*) FROM dead
@@ -73,8 +78,8 @@ WITH dead AS (
     INSERT INTO sessions (tenant_id, license_id, id, seat, holder, hardware_id, user_email, idempotency_key, request_hash,
                           started_at, expires_at)
     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM cleared
-    WHERE (($4 <= $12 AND NOT EXISTS (SELECT FROM sessions WHERE license_id = $2 AND ended_at IS NULL AND seat > $12 AND expires_at > $10))
-           OR $12 > (SELECT count(*) FROM sessions WHERE license_id = $2 AND ended_at IS NULL AND expires_at > $10))
+    WHERE (($4 <= $12 AND NOT EXISTS (SELECT FROM sessions WHERE license_id = $2 AND ended_reason IS NULL AND seat > $12 AND expires_at > $10))
+           OR $12 > (SELECT count(*) FROM sessions WHERE license_id = $2 AND ended_reason IS NULL AND expires_at > $10))
       AND NOT EXISTS (SELECT FROM hardware_blocks WHERE license_id = $2 AND hardware_id = $6 AND until > $10)
     ON CONFLICT DO NOTHING
     RETURNING id
@@ -207,8 +212,8 @@ pub(super) async fn find(database: &Database, license: &License, session: Sessio
 // Redis alone where the limit was lowered below what is in use, and takes nobody's place. What is answered is the row as it was.
 pub(super) const HOLD: &str = "-- seats::hold
 WITH renewed AS (
-    UPDATE sessions SET expires_at = $3 WHERE id = $1 AND license_id = $2 AND ended_at IS NULL AND expires_at < $3
-    AND (expires_at > $4 OR $5 > (SELECT count(*) FROM sessions WHERE license_id = $2 AND ended_at IS NULL AND expires_at > $4))
+    UPDATE sessions SET expires_at = $3 WHERE id = $1 AND license_id = $2 AND coalesce(ended_reason, '') = '' AND expires_at < $3
+    AND (expires_at > $4 OR $5 > (SELECT count(*) FROM sessions WHERE license_id = $2 AND ended_reason IS NULL AND expires_at > $4))
 )
 SELECT expires_at, ended_at, ended_reason FROM sessions WHERE id = $1 AND license_id = $2";
 
@@ -225,7 +230,7 @@ pub(super) async fn hold(database: &Database, license: &License, place: &Place) 
 pub(super) const RELEASE: &str = "-- seats::release
 WITH released AS (
     UPDATE sessions SET ended_at = $4::timestamptz, ended_reason = 'released'
-    WHERE id = ANY ($2::uuid[]) AND license_id = ($3::uuid[])[array_position($2, id)] AND ended_at IS NULL
+    WHERE id = ANY ($2::uuid[]) AND license_id = ($3::uuid[])[array_position($2, id)] AND coalesce(ended_reason, '') = ''
     RETURNING id, license_id, ended_at
 ), audited AS (
     INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)
@@ -260,7 +265,7 @@ impl Work for Releases {
 pub(super) const EXPIRE: &str = "-- seats::expire
 WITH expired AS (
     UPDATE sessions SET ended_at = $3, ended_reason = 'expired'
-    WHERE id = $1 AND license_id = $2 AND ended_at IS NULL AND expires_at <= $3 RETURNING id, ended_at
+    WHERE id = $1 AND license_id = $2 AND coalesce(ended_reason, '') = '' AND expires_at <= $3 RETURNING id, ended_at
 ), audited AS (
     INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)
     SELECT $4, $3, 'system', 'session.expired', $2, id FROM expired
@@ -281,7 +286,7 @@ pub(super) async fn expire(
 
 pub(super) const LIVE: &str = "-- seats::live
 SELECT id, expires_at, seat, holder, idempotency_key, request_hash, hardware_id FROM sessions
-WHERE license_id = $1 AND ended_at IS NULL AND expires_at > $2";
+WHERE license_id = $1 AND ended_reason IS NULL AND expires_at > $2 ORDER BY license_id, seat";
 
 /// The sessions of a license that have not ended and whose record falls due after `since`.
 pub(super) async fn live(database: &Database, license: &License, since: Timestamp) -> Result<Vec<LiveSession>, Error> {

@@ -68,13 +68,13 @@ ORDER BY s.expires_at, s.id LIMIT $4";
 pub(super) const RENEW: &str = "-- sweep::renew
 UPDATE sessions s SET expires_at = alive.until
 FROM unnest($1::uuid[], $2::timestamptz[]) AS alive (id, until)
-WHERE s.id = alive.id AND s.ended_at IS NULL AND s.expires_at < alive.until";
+WHERE s.id = alive.id AND coalesce(s.ended_reason, '') = '' AND s.expires_at < alive.until";
 
 pub(super) const END: &str = "-- sweep::end
 WITH ended AS (
     UPDATE sessions s SET ended_at = dead.at, ended_reason = 'expired'
     FROM unnest($1::uuid[], $2::timestamptz[]) AS dead (id, at)
-    WHERE s.id = dead.id AND s.ended_at IS NULL AND s.expires_at <= dead.at
+    WHERE s.id = dead.id AND coalesce(s.ended_reason, '') = '' AND s.expires_at <= dead.at
     RETURNING s.tenant_id, s.license_id, s.id, s.ended_at
 )
 INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)

@@ -50,6 +50,30 @@ async fn the_hot_statements_read_no_table_from_end_to_end_at_100_000_rows() {
     }
 }
 
+#[tokio::test]
+async fn what_the_engine_asks_is_planned_by_its_own_indexes_while_the_tables_are_empty_still() {
+    const OF_THE_ENGINE: [&str; 3] = ["sessions_pkey", "sessions_live_seat", "sessions_live_holder"];
+    let database = TestDatabase::new().await;
+    let mut client = database.connect(Role::Functions).client().await.unwrap();
+    for sql in statements::FUNCTIONS {
+        let plan = explain(&client.transaction().await.unwrap(), sql).await;
+        let indexes = plan
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .filter(|word| word.starts_with("sessions_") && !word.ends_with(char::is_numeric));
+        for index in indexes {
+            assert!(OF_THE_ENGINE.contains(&index), "{sql}\n{plan}");
+        }
+    }
+    // However many seats are taken, a grant looks at those above the limit alone.
+    let plan = explain(
+        &client.transaction().await.unwrap(),
+        statements::FUNCTIONS.iter().find(|sql| sql.starts_with("-- seats::grant\n")).unwrap(),
+    )
+    .await;
+    let condition = plan.lines().skip_while(|line| !line.contains("sessions_live_seat on sessions")).nth(1).unwrap();
+    assert!(condition.contains("Index Cond") && condition.contains("seat > "), "{plan}");
+}
+
 /// The plan that serves any parameters, as a long-lived prepared statement gets it.
 async fn explain(transaction: &deadpool_postgres::Transaction<'_>, sql: &str) -> String {
     transaction.batch_execute("SET LOCAL plan_cache_mode = force_generic_plan").await.unwrap();

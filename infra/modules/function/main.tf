@@ -148,7 +148,9 @@ resource "google_cloud_run_v2_service" "main" {
     ignore_changes = [
       client,
       client_version,
+      template[0].annotations,
       template[0].containers[0].image,
+      template[0].labels,
       template[0].revision,
       traffic,
     ]

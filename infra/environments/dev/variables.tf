@@ -61,7 +61,7 @@ variable "sizes" {
     root_in_hardware = bool
     metrics          = bool
     log_sample_rate  = number
-    budget_dollars   = number
+    budget           = number
     database = object({
       tier             = string
       disk_gb          = number

@@ -90,13 +90,18 @@ variable "url_map" {
   type        = string
 }
 
+variable "subscription" {
+  description = "Where the jobs wait for the worker"
+  type        = string
+}
+
 variable "dead_subscription" {
   description = "Where dead letters wait"
   type        = string
 }
 
 variable "budget" {
-  description = "Dollars a month beyond which somebody is told; null where the billing account is not yours to watch"
-  type        = object({ billing_account = string, project_number = string, dollars = number })
+  description = "How much a month, in the billing account's currency, before somebody is told; null where the account is not yours to watch"
+  type        = object({ billing_account = string, project_number = string, amount = number })
   default     = null
 }

@@ -102,7 +102,7 @@ variable "sizes" {
     root_in_hardware = bool
     metrics          = bool
     log_sample_rate  = number
-    budget_dollars   = number
+    budget           = number
     database = object({
       tier             = string
       disk_gb          = number
@@ -115,7 +115,7 @@ variable "sizes" {
   })
 
   validation {
-    condition     = var.sizes.budget_dollars > 0 && floor(var.sizes.budget_dollars) == var.sizes.budget_dollars
-    error_message = "sizes.budget_dollars is a whole number above 0."
+    condition     = var.sizes.budget > 0 && floor(var.sizes.budget) == var.sizes.budget
+    error_message = "sizes.budget is a whole number above 0."
   }
 }

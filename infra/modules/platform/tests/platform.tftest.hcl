@@ -106,7 +106,7 @@ run "too_few_connections_are_noticed" {
       root_in_hardware = false
       metrics          = true
       log_sample_rate  = 1
-      budget_dollars   = 1
+      budget           = 1
       database         = { tier = "db-g1-small", disk_gb = 10, max_connections = 30, retained_backups = 7 }
       redis            = { memory_gb = 1 }
     }

@@ -45,8 +45,18 @@ def faults(root):
         file = rule["annotations"]["runbook"].split(",")
         if file[1].strip() not in (root / file[0]).read_text():
             yield f"the alert {rule['alert']} sends to {rule['annotations']['runbook']}, which is not there"
+    yield from ours(grafana, rules)
     yield from log_lines(root)
     yield from workflows(root)
+
+
+def ours(grafana, rules):
+    """Whoever scrapes a page has a `job` of its own, and calls the page's `exported_job`: a rule on `job` would never be met."""
+    said = {panel["title"]: target["expr"] for panel in grafana["panels"] for target in panel.get("targets", [])}
+    said |= {rule["alert"]: rule["expr"] for group in rules["groups"] for rule in group["rules"]}
+    for name, expression in said.items():
+        if re.search(r"(?<![\w-])job\s*(=|!|,|\))", expression):
+            yield f"{name} goes by the label job, which is not the page's once it is scraped: exported_job is"
 
 
 def log_lines(root):

@@ -6,11 +6,21 @@ variable "project" {
 variable "name" {
   description = "What names begin with"
   type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,30}$", var.name))
+    error_message = "name is of small letters, digits and hyphens, at most 31 of them, and begins with a letter."
+  }
 }
 
 variable "domain" {
   description = "The API's host name"
   type        = string
+
+  validation {
+    condition     = can(regex("^([a-z0-9-]+\\.)+[a-z]{2,}$", var.domain))
+    error_message = "domain is a host name such as licenses.example.com, in small letters."
+  }
 }
 
 variable "emails" {
@@ -31,6 +41,11 @@ variable "functions" {
 variable "checked" {
   description = "The functions that are asked from outside every five minutes whether they are ready: each of them always has an instance then"
   type        = set(string)
+
+  validation {
+    condition     = length(setsubtract(var.checked, var.functions)) == 0
+    error_message = "checked has functions only."
+  }
 }
 
 variable "availability_goal" {
@@ -63,11 +78,21 @@ variable "metrics" {
 variable "rules" {
   description = "infra/alerts.yaml"
   type        = string
+
+  validation {
+    condition     = can(yamldecode(var.rules).groups)
+    error_message = "rules are those of Prometheus, in YAML."
+  }
 }
 
 variable "dashboard" {
   description = "The file of the dashboard for Cloud Monitoring"
   type        = string
+
+  validation {
+    condition     = fileexists(var.dashboard)
+    error_message = "dashboard is a file."
+  }
 }
 
 variable "database" {
@@ -78,6 +103,11 @@ variable "database" {
 variable "max_connections" {
   description = "Connections that PostgreSQL accepts"
   type        = number
+
+  validation {
+    condition     = var.max_connections >= 25
+    error_message = "max_connections is at least 25."
+  }
 }
 
 variable "redis" {
@@ -104,4 +134,9 @@ variable "budget" {
   description = "How much a month, in the billing account's currency, before somebody is told; null where the account is not yours to watch"
   type        = object({ billing_account = string, project_number = string, amount = number })
   default     = null
+
+  validation {
+    condition     = var.budget == null ? true : var.budget.amount > 0
+    error_message = "A budget is above 0."
+  }
 }

@@ -31,28 +31,53 @@ variable "environment" {
 variable "domain" {
   description = "The API's host name"
   type        = string
+
+  validation {
+    condition     = can(regex("^([a-z0-9-]+\\.)+[a-z]{2,}$", var.domain))
+    error_message = "domain is a host name such as licenses.example.com, in small letters."
+  }
 }
 
 variable "emails" {
   description = "Who is told when something is wrong"
   type        = set(string)
+
+  validation {
+    condition     = length(var.emails) > 0 && alltrue([for email in var.emails : can(regex("^[^@ ]+@[^@ ]+$", email))])
+    error_message = "emails has at least one address."
+  }
 }
 
 variable "people" {
   description = "Google accounts that may log in to PostgreSQL as themselves"
   type        = set(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for person in var.people : can(regex("^[^@ ]+@[^@ ]+$", person))])
+    error_message = "people has the addresses of Google accounts."
+  }
 }
 
 variable "repository" {
   description = "The repository on GitHub, as OWNER/NAME"
   type        = string
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", var.repository))
+    error_message = "repository is OWNER/NAME."
+  }
 }
 
 variable "billing_account" {
   description = "The billing account, for the budget; null for none"
   type        = string
   default     = null
+
+  validation {
+    condition     = var.billing_account == null ? true : can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
+    error_message = "billing_account is three times six hexadecimal digits, as gcloud billing accounts list shows it."
+  }
 }
 
 variable "cors_origins" {
@@ -77,6 +102,11 @@ variable "oidc_issuers" {
   description = "Further issuers whose tokens are taken, as OIDC_ISSUERS has them"
   type        = list(map(string))
   default     = []
+
+  validation {
+    condition     = alltrue([for issuer in var.oidc_issuers : can(regex("^https://", issuer.issuer))])
+    error_message = "Each of oidc_issuers names its issuer, https://…."
+  }
 }
 
 variable "limits" {

@@ -44,8 +44,8 @@ variable "strangers" {
   default     = "discovery"
 
   validation {
-    condition     = contains(keys(var.functions), var.strangers)
-    error_message = "strangers is one of the functions."
+    condition     = can(regex("^[a-z][a-z-]{0,30}$", var.strangers))
+    error_message = "strangers is the name of one of the functions."
   }
 }
 

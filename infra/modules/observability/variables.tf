@@ -43,8 +43,8 @@ variable "checked" {
   type        = set(string)
 
   validation {
-    condition     = length(setsubtract(var.checked, var.functions)) == 0
-    error_message = "checked has functions only."
+    condition     = alltrue([for function in var.checked : can(regex("^[a-z][a-z-]{0,30}$", function))])
+    error_message = "checked has the names of functions."
   }
 }
 

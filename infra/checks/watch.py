@@ -63,6 +63,10 @@ def log_lines(root):
     """What log-based metrics count is logged."""
     filters = (root / "infra/modules/observability/behind.tf").read_text()
     sources = "".join(file.read_text() for file in (root / "jobs/src").rglob("*.rs"))
+    counted = set(re.findall(r"^    ([a-z-]+) += \{ filter = ", filters, re.M))
+    shown = (root / "infra/dashboards/cloud-monitoring.json").read_text()
+    for metric in sorted(set(re.findall(r"logging\.googleapis\.com/user/\$\{name\}/([a-z-]+)", shown)) - counted):
+        yield f"the dashboard of Cloud Monitoring shows {metric}, which nothing counts"
     for line in re.findall(r'jsonPayload\.message[=:]\\"([^"\\]+)\\"', filters):
         if line not in sources:
             yield f"nothing logs what a metric counts: {line}"

@@ -37,6 +37,7 @@ module "platform" {
   billing_account = var.billing_account
   cors_origins    = var.cors_origins
   oauth_clients   = var.oauth_clients
+  otlp_endpoint   = var.otlp_endpoint
   protected       = var.protected
   sizes           = var.sizes
 }

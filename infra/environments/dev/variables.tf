@@ -49,6 +49,12 @@ variable "oauth_clients" {
   default     = {}
 }
 
+variable "otlp_endpoint" {
+  description = "Where traces are sent by OTLP over HTTP; null for nowhere"
+  type        = string
+  default     = null
+}
+
 variable "protected" {
   description = "Whether database and services refuse to be deleted"
   type        = bool

@@ -72,7 +72,7 @@ resource "google_monitoring_alert_policy" "behind" {
   }
 }
 
-# Counted from the log, so that they are there without a collector: the worker says each run in one line.
+# Counted from the log, so that they are there without a collector: the worker says each run that did something in one line.
 locals {
   logged = {
     job-done   = { filter = "jsonPayload.message=\"done\" jsonPayload.job:*", of = "worker", label = "job" }

@@ -56,6 +56,7 @@ locals {
         # What a trace's name in the log begins with.
         GOOGLE_CLOUD_PROJECT = var.project
       },
+      var.otlp_endpoint == null ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT = var.otlp_endpoint },
       [for use in process.uses : local.settings_of[use]]...
     )
   }

@@ -109,6 +109,17 @@ variable "oidc_issuers" {
   }
 }
 
+variable "otlp_endpoint" {
+  description = "Where traces are sent by OTLP over HTTP; null for nowhere"
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.otlp_endpoint == null ? true : can(regex("^https://[^/:]+(:443)?(/|$)", var.otlp_endpoint))
+    error_message = "otlp_endpoint is https://HOST…: the network lets nothing else out."
+  }
+}
+
 variable "limits" {
   description = "Requests an hour for whoever shows no credential, by address, and for each that does; 0 for no limit"
   type        = object({ anonymous_per_hour = number, principal_per_hour = number })

@@ -97,6 +97,28 @@ run "whoever_asks_redis_has_the_ca_where_it_is_told_to_look" {
   }
 }
 
+run "traces_go_where_they_are_told_to_and_else_nowhere" {
+  command = plan
+
+  assert {
+    condition     = !anytrue([for settings in local.settings : contains(keys(settings), "OTEL_EXPORTER_OTLP_ENDPOINT")])
+    error_message = "Nobody sends traces unless told."
+  }
+}
+
+run "whoever_is_told_sends_traces" {
+  command = plan
+
+  variables {
+    otlp_endpoint = "https://traces.example.com"
+  }
+
+  assert {
+    condition     = alltrue([for settings in local.settings : settings["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://traces.example.com"])
+    error_message = "Every process sends its traces there."
+  }
+}
+
 run "too_few_connections_are_noticed" {
   command = plan
 
@@ -113,6 +135,21 @@ run "too_few_connections_are_noticed" {
   }
 
   expect_failures = [check.connections]
+}
+
+run "what_cannot_be_meant_is_refused" {
+  command = plan
+
+  variables {
+    domain          = "https://licenses.example.com"
+    emails          = ["nobody"]
+    people          = ["nobody"]
+    repository      = "licenses"
+    billing_account = "mine"
+    otlp_endpoint   = "http://traces.example.com:4318"
+  }
+
+  expect_failures = [var.domain, var.emails, var.people, var.repository, var.billing_account, var.otlp_endpoint]
 }
 
 run "a_wrong_environment_is_refused" {

@@ -33,11 +33,11 @@ module "platform" {
   domain          = var.domain
   emails          = var.emails
   people          = var.people
+  otlp_endpoint   = var.otlp_endpoint
   repository      = var.repository
   billing_account = var.billing_account
   cors_origins    = var.cors_origins
   oauth_clients   = var.oauth_clients
-  otlp_endpoint   = var.otlp_endpoint
   protected       = var.protected
   sizes           = var.sizes
 }

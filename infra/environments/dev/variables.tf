@@ -30,6 +30,12 @@ variable "billing_account" {
   default     = null
 }
 
+variable "otlp_endpoint" {
+  description = "Where traces are sent by OTLP over HTTP; null for nowhere"
+  type        = string
+  default     = null
+}
+
 variable "people" {
   description = "Google accounts that may log in to PostgreSQL as themselves"
   type        = set(string)
@@ -47,12 +53,6 @@ variable "oauth_clients" {
   type        = map(object({ id = string, secret = string }))
   sensitive   = true
   default     = {}
-}
-
-variable "otlp_endpoint" {
-  description = "Where traces are sent by OTLP over HTTP; null for nowhere"
-  type        = string
-  default     = null
 }
 
 variable "protected" {

@@ -97,28 +97,6 @@ run "whoever_asks_redis_has_the_ca_where_it_is_told_to_look" {
   }
 }
 
-run "traces_go_where_they_are_told_to_and_else_nowhere" {
-  command = plan
-
-  assert {
-    condition     = !anytrue([for settings in local.settings : contains(keys(settings), "OTEL_EXPORTER_OTLP_ENDPOINT")])
-    error_message = "Nobody sends traces unless told."
-  }
-}
-
-run "whoever_is_told_sends_traces" {
-  command = plan
-
-  variables {
-    otlp_endpoint = "https://traces.example.com"
-  }
-
-  assert {
-    condition     = alltrue([for settings in local.settings : settings["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://traces.example.com"])
-    error_message = "Every process sends its traces there."
-  }
-}
-
 run "too_few_connections_are_noticed" {
   command = plan
 
@@ -160,4 +138,26 @@ run "a_wrong_environment_is_refused" {
   }
 
   expect_failures = [var.environment]
+}
+
+run "traces_go_where_they_are_told_to_and_else_nowhere" {
+  command = plan
+
+  assert {
+    condition     = !anytrue([for settings in local.settings : contains(keys(settings), "OTEL_EXPORTER_OTLP_ENDPOINT")])
+    error_message = "Nobody sends traces unless told."
+  }
+}
+
+run "whoever_is_told_sends_traces" {
+  command = plan
+
+  variables {
+    otlp_endpoint = "https://traces.example.com"
+  }
+
+  assert {
+    condition     = alltrue([for settings in local.settings : settings["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://traces.example.com"])
+    error_message = "Every process sends its traces there."
+  }
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What an environment costs a month, and a million operations: the tables that infra/README.md has, from sizes, table and list prices."""
 
+import json
 import re
 from pathlib import Path
 
@@ -14,8 +15,9 @@ REDIS_BASIC_GB, REDIS_HA_GB, REDIS_HA_5_GB = 0.049, 0.064, 0.054
 RUN_CPU, RUN_GB, RUN_CPU_IDLE, RUN_MILLION = 0.000024, 0.0000025, 0.0000025, 0.40
 RUN_ALWAYS_CPU, RUN_ALWAYS_GB = 0.000018, 0.000002
 RULE_HOUR, LB_GB, ARMOR_POLICY, ARMOR_RULE, ARMOR_MILLION = 0.025, 0.008, 5.0, 1.0, 0.75
-NAT_HOUR, KMS_SOFTWARE, KMS_HSM, SECRET, SCHEDULER_JOB = 0.0014, 0.06, 2.50, 0.06, 0.10
-ARMOR_RULES, SECRETS = 12, 15
+NAT_HOUR, ADDRESS_HOUR, KMS_SOFTWARE, KMS_HSM, SECRET, SCHEDULER_JOB = 0.0014, 0.005, 0.06, 2.50, 0.06, 0.10
+# Besides one with a DATABASE_URL for each process.
+ARMOR_RULES, SECRETS = 12, 8
 # Measured: see the README.
 HEARTBEAT_MICROS, ACQUIRE_MICROS = 136, 515
 
@@ -80,11 +82,17 @@ def edge(_):
     )
 
 
-def rest(size):
+def rest(infra, table, name, size):
     key = KMS_HSM if size["root_in_hardware"] else KMS_SOFTWARE
-    schedules = 6 - 3
-    cost = NAT_HOUR * HOURS * 2 + key + SECRETS * SECRET + schedules * SCHEDULER_JOB
-    return cost, f"NAT 2 × {NAT_HOUR} × {HOURS} h + root {key:.2f} + {SECRETS} secrets × {SECRET} + {schedules} schedules beyond three × {SCHEDULER_JOB:.2f}"
+    instances = table["worker"]["instances"][name] + sum(function["instances"][name][0] for function in table["functions"].values())
+    secrets = SECRETS + len(table["functions"]) + 1
+    # Three are free.
+    schedules = len(json.loads((infra / "jobs.json").read_text())) - 3
+    cost = (NAT_HOUR * instances + ADDRESS_HOUR) * HOURS + key + secrets * SECRET + schedules * SCHEDULER_JOB
+    return cost, (
+        f"NAT ({instances} × {NAT_HOUR} + address {ADDRESS_HOUR}) × {HOURS} h + root {key:.2f} + {secrets} secrets × {SECRET}"
+        f" + {schedules} schedules beyond three × {SCHEDULER_JOB:.2f}"
+    )
 
 
 def monthly(infra):
@@ -97,7 +105,7 @@ def monthly(infra):
             ("functions that wait", *waiting(table, name, size)),
             ("worker", *worker(table, name, size)),
             ("load balancer, Cloud Armor", *edge(size)),
-            ("NAT, root, secrets, schedules", *rest(size)),
+            ("NAT, root, secrets, schedules", *rest(infra, table, name, size)),
         ]
         yield f"| **{name}** | arithmetic | **{sum(row[1] for row in rows):.0f}** |"
         for what, cost, said in rows:

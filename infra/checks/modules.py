@@ -39,6 +39,8 @@ def faults(infra):
     types = json.loads((infra / "checks/schema.json").read_text())["types"]
     for file in sorted([*infra.glob("modules/*/*.tf"), *infra.glob("environments/*/*.tf")]):
         where = file.relative_to(infra)
+        if 'google_project_service.main["' in file.read_text():
+            yield f"{where} waits for one API alone, where all are meant"
         try:
             parsed = hcl2.loads(file.read_text())
         except Exception as error:

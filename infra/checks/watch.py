@@ -45,14 +45,28 @@ def faults(root):
         file = rule["annotations"]["runbook"].split(",")
         if file[1].strip() not in (root / file[0]).read_text():
             yield f"the alert {rule['alert']} sends to {rule['annotations']['runbook']}, which is not there"
+    yield from ours(grafana, rules)
     yield from log_lines(root)
     yield from workflows(root)
+
+
+def ours(grafana, rules):
+    """Whoever scrapes a page has a `job` of its own, and calls the page's `exported_job`: a rule on `job` would never be met."""
+    said = {panel["title"]: target["expr"] for panel in grafana["panels"] for target in panel.get("targets", [])}
+    said |= {rule["alert"]: rule["expr"] for group in rules["groups"] for rule in group["rules"]}
+    for name, expression in said.items():
+        if re.search(r"(?<![\w-])job\s*(=|!|,|\))", expression):
+            yield f"{name} goes by the label job, which is not the page's once it is scraped: exported_job is"
 
 
 def log_lines(root):
     """What log-based metrics count is logged."""
     filters = (root / "infra/modules/observability/behind.tf").read_text()
     sources = "".join(file.read_text() for file in (root / "jobs/src").rglob("*.rs"))
+    counted = set(re.findall(r"^    ([a-z-]+) += \{ filter = ", filters, re.M))
+    shown = (root / "infra/dashboards/cloud-monitoring.json").read_text()
+    for metric in sorted(set(re.findall(r"logging\.googleapis\.com/user/\$\{name\}/([a-z-]+)", shown)) - counted):
+        yield f"the dashboard of Cloud Monitoring shows {metric}, which nothing counts"
     for line in re.findall(r'jsonPayload\.message[=:]\\"([^"\\]+)\\"', filters):
         if line not in sources:
             yield f"nothing logs what a metric counts: {line}"

@@ -33,6 +33,7 @@ module "platform" {
   domain          = var.domain
   emails          = var.emails
   people          = var.people
+  otlp_endpoint   = var.otlp_endpoint
   repository      = var.repository
   billing_account = var.billing_account
   cors_origins    = var.cors_origins

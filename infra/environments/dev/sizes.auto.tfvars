@@ -5,7 +5,7 @@ sizes = {
   root_in_hardware = false
   metrics          = false
   log_sample_rate  = 1.0
-  budget_dollars   = 150
+  budget           = 200
 
   database = {
     tier             = "db-g1-small"

@@ -30,6 +30,12 @@ variable "billing_account" {
   default     = null
 }
 
+variable "otlp_endpoint" {
+  description = "Where traces are sent by OTLP over HTTP; null for nowhere"
+  type        = string
+  default     = null
+}
+
 variable "people" {
   description = "Google accounts that may log in to PostgreSQL as themselves"
   type        = set(string)
@@ -68,7 +74,7 @@ variable "sizes" {
     root_in_hardware = bool
     metrics          = bool
     log_sample_rate  = number
-    budget_dollars   = number
+    budget           = number
     database = object({
       tier             = string
       disk_gb          = number

@@ -5,7 +5,7 @@ sizes = {
   root_in_hardware = true
   metrics          = true
   log_sample_rate  = 0.1
-  budget_dollars   = 1500
+  budget           = 1500
 
   database = {
     tier             = "db-custom-4-15360"

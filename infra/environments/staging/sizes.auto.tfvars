@@ -5,7 +5,7 @@ sizes = {
   root_in_hardware = false
   metrics          = true
   log_sample_rate  = 1.0
-  budget_dollars   = 500
+  budget           = 500
 
   database = {
     tier             = "db-custom-1-3840"

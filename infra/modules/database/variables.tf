@@ -11,6 +11,11 @@ variable "region" {
 variable "name" {
   description = "What the instance is called; a name that was used is not free again for a week"
   type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,30}$", var.name))
+    error_message = "name is of small letters, digits and hyphens, at most 31 of them, and begins with a letter."
+  }
 }
 
 variable "network" {
@@ -90,4 +95,9 @@ variable "people" {
   description = "Google accounts that may log in as themselves"
   type        = set(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for person in var.people : can(regex("^[^@ ]+@[^@ ]+$", person))])
+    error_message = "people has the addresses of Google accounts."
+  }
 }

@@ -73,9 +73,12 @@ resource "google_service_account_iam_member" "deployer" {
   member             = "${local.pool}/attribute.environment/${var.repository}/${var.environment}"
 }
 
+# The log of requests tells it how many of a new revision's answers are errors.
 resource "google_project_iam_member" "deployer" {
+  for_each = toset(["roles/run.developer", "roles/logging.viewer"])
+
   project = var.project
-  role    = "roles/run.developer"
+  role    = each.value
   member  = google_service_account.deployer.member
 }
 
@@ -111,9 +114,25 @@ resource "google_service_account_iam_member" "planner" {
 
 resource "google_project_iam_member" "planner" {
   #checkov:skip=CKV_GCP_117:A plan reads every kind of thing there is in the project; a list of twenty viewers' roles would be the same, and break with each new module.
-  for_each = toset(["roles/viewer", "roles/iam.securityReviewer", "roles/secretmanager.secretAccessor"])
+  for_each = toset([
+    "roles/viewer", "roles/iam.securityReviewer", "roles/secretmanager.secretAccessor", "roles/serviceusage.serviceUsageConsumer",
+  ])
 
   project = var.project
   role    = each.value
+  member  = google_service_account.planner.member
+}
+
+# Whoever reads an instance of Redis as OpenTofu does asks for its password too, which only those that may change it are given otherwise.
+resource "google_project_iam_custom_role" "planner" {
+  project     = var.project
+  role_id     = "planner"
+  title       = "Reads what roles/viewer leaves out"
+  permissions = ["redis.instances.getAuthString"]
+}
+
+resource "google_project_iam_member" "planner_left_out" {
+  project = var.project
+  role    = google_project_iam_custom_role.planner.name
   member  = google_service_account.planner.member
 }

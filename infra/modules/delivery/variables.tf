@@ -11,11 +11,21 @@ variable "region" {
 variable "name" {
   description = "What the registry is called"
   type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,30}$", var.name))
+    error_message = "name is of small letters, digits and hyphens, at most 31 of them, and begins with a letter."
+  }
 }
 
 variable "environment" {
   description = "The forge's environment that may deploy here"
   type        = string
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_-]+$", var.environment))
+    error_message = "environment is the name of an environment of the forge."
+  }
 }
 
 variable "repository" {
@@ -31,4 +41,9 @@ variable "repository" {
 variable "accounts" {
   description = "The service accounts that what is deployed runs as, by their full names"
   type        = map(string)
+
+  validation {
+    condition     = length(var.accounts) > 0
+    error_message = "Whoever deploys deploys something."
+  }
 }

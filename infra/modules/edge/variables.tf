@@ -6,6 +6,11 @@ variable "project" {
 variable "name" {
   description = "What the load balancer's parts are called, or begin with"
   type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,30}$", var.name))
+    error_message = "name is of small letters, digits and hyphens, at most 31 of them, and begins with a letter."
+  }
 }
 
 variable "domain" {
@@ -37,6 +42,11 @@ variable "strangers" {
   description = "The function that answers what no function has"
   type        = string
   default     = "discovery"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z-]{0,30}$", var.strangers))
+    error_message = "strangers is the name of one of the functions."
+  }
 }
 
 variable "requests_per_minute" {

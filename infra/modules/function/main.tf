@@ -7,6 +7,11 @@ resource "google_cloud_run_v2_service" "main" {
   ingress             = "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
   deletion_protection = var.deletion_protection
 
+  # For the service and no revision: one that has a tag and no traffic would keep as many waiting.
+  scaling {
+    min_instance_count = var.instances.min
+  }
+
   # Anybody may call, as the API says who they are by keys and tokens of its own; the only way here is the load balancer's.
   invoker_iam_disabled = true
 
@@ -19,7 +24,6 @@ resource "google_cloud_run_v2_service" "main" {
     timeout = "15s"
 
     scaling {
-      min_instance_count = var.instances.min
       max_instance_count = var.instances.max
     }
 
@@ -148,7 +152,9 @@ resource "google_cloud_run_v2_service" "main" {
     ignore_changes = [
       client,
       client_version,
+      template[0].annotations,
       template[0].containers[0].image,
+      template[0].labels,
       template[0].revision,
       traffic,
     ]

@@ -21,6 +21,11 @@ variable "name" {
 variable "prefix" {
   description = "What names outside of Cloud Run begin with"
   type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,30}$", var.prefix))
+    error_message = "prefix is of small letters, digits and hyphens, at most 31 of them, and begins with a letter."
+  }
 }
 
 variable "concurrency" {

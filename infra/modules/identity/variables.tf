@@ -6,6 +6,11 @@ variable "project" {
 variable "authorized_domains" {
   description = "Domains whose pages may sign people in"
   type        = list(string)
+
+  validation {
+    condition     = alltrue([for domain in var.authorized_domains : can(regex("^([a-z0-9-]+\\.)+[a-z]{2,}$", domain))])
+    error_message = "A domain is a host name in small letters."
+  }
 }
 
 variable "oauth_clients" {

@@ -11,6 +11,11 @@ variable "region" {
 variable "name" {
   description = "What the key ring is called; a key ring cannot be deleted"
   type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,30}$", var.name))
+    error_message = "name is of small letters, digits and hyphens, at most 31 of them, and begins with a letter."
+  }
 }
 
 variable "protection_level" {

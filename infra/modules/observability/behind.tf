@@ -7,6 +7,13 @@ locals {
       duration  = "0s"
       severity  = "WARNING"
     }
+    # Two a minute come in. What waits for its time or for another try is never this many.
+    "Nobody does the jobs: the worker stands still" = {
+      filter    = "resource.type=\"pubsub_subscription\" metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\" resource.labels.subscription_id=\"${var.subscription}\""
+      threshold = 10
+      duration  = "180s"
+      severity  = "CRITICAL"
+    }
     "PostgreSQL's connections run out" = {
       filter    = "resource.type=\"cloudsql_database\" metric.type=\"cloudsql.googleapis.com/database/postgresql/num_backends\" resource.labels.database_id=\"${var.database}\""
       threshold = floor(var.max_connections * 0.8)
@@ -65,12 +72,11 @@ resource "google_monitoring_alert_policy" "behind" {
   }
 }
 
-# Counted from the log, so that they are there without a collector: the worker says each run in one line.
+# Counted from the log, so that they are there without a collector: the worker says each run that did something in one line.
 locals {
   logged = {
     job-done   = { filter = "jsonPayload.message=\"done\" jsonPayload.job:*", of = "worker", label = "job" }
     job-failed = { filter = "(jsonPayload.message=\"not done; it is tried again\" OR jsonPayload.message=\"a bug; it is tried again\") jsonPayload.job:*", of = "worker", label = "job" }
-    key-late   = { filter = "jsonPayload.message:\"the next signing key is late\"", of = "worker", label = null }
     errors     = { filter = "severity>=ERROR", of = null, label = null }
   }
 }
@@ -102,6 +108,7 @@ resource "google_logging_metric" "main" {
   }
 }
 
+# By the line itself and no metric of it: what counts nothing yet could not be watched in a new project.
 resource "google_monitoring_alert_policy" "key_late" {
   project               = var.project
   display_name          = "The next signing key is late"
@@ -112,16 +119,16 @@ resource "google_monitoring_alert_policy" "key_late" {
   conditions {
     display_name = "The rotation says so"
 
-    condition_threshold {
-      filter          = "resource.type=\"cloud_run_worker_pool\" metric.type=\"logging.googleapis.com/user/${google_logging_metric.main["key-late"].name}\""
-      comparison      = "COMPARISON_GT"
-      threshold_value = 0
-      duration        = "0s"
+    condition_matched_log {
+      filter = "resource.type=\"cloud_run_worker_pool\" jsonPayload.message:\"the next signing key is late\""
+    }
+  }
 
-      aggregations {
-        alignment_period   = "300s"
-        per_series_aligner = "ALIGN_SUM"
-      }
+  alert_strategy {
+    auto_close = "1800s"
+
+    notification_rate_limit {
+      period = "900s"
     }
   }
 
@@ -148,8 +155,8 @@ resource "google_billing_budget" "main" {
 
   amount {
     specified_amount {
-      currency_code = "USD"
-      units         = tostring(var.budget.dollars)
+      # In the billing account's own currency: Google refuses any other.
+      units = tostring(var.budget.amount)
     }
   }
 

@@ -6,11 +6,21 @@ variable "project" {
 variable "name" {
   description = "What names begin with"
   type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,30}$", var.name))
+    error_message = "name is of small letters, digits and hyphens, at most 31 of them, and begins with a letter."
+  }
 }
 
 variable "domain" {
   description = "The API's host name"
   type        = string
+
+  validation {
+    condition     = can(regex("^([a-z0-9-]+\\.)+[a-z]{2,}$", var.domain))
+    error_message = "domain is a host name such as licenses.example.com, in small letters."
+  }
 }
 
 variable "emails" {
@@ -31,6 +41,11 @@ variable "functions" {
 variable "checked" {
   description = "The functions that are asked from outside every five minutes whether they are ready: each of them always has an instance then"
   type        = set(string)
+
+  validation {
+    condition     = alltrue([for function in var.checked : can(regex("^[a-z][a-z-]{0,30}$", function))])
+    error_message = "checked has the names of functions."
+  }
 }
 
 variable "availability_goal" {
@@ -63,11 +78,21 @@ variable "metrics" {
 variable "rules" {
   description = "infra/alerts.yaml"
   type        = string
+
+  validation {
+    condition     = can(yamldecode(var.rules).groups)
+    error_message = "rules are those of Prometheus, in YAML."
+  }
 }
 
 variable "dashboard" {
   description = "The file of the dashboard for Cloud Monitoring"
   type        = string
+
+  validation {
+    condition     = fileexists(var.dashboard)
+    error_message = "dashboard is a file."
+  }
 }
 
 variable "database" {
@@ -78,6 +103,11 @@ variable "database" {
 variable "max_connections" {
   description = "Connections that PostgreSQL accepts"
   type        = number
+
+  validation {
+    condition     = var.max_connections >= 25
+    error_message = "max_connections is at least 25."
+  }
 }
 
 variable "redis" {
@@ -90,13 +120,23 @@ variable "url_map" {
   type        = string
 }
 
+variable "subscription" {
+  description = "Where the jobs wait for the worker"
+  type        = string
+}
+
 variable "dead_subscription" {
   description = "Where dead letters wait"
   type        = string
 }
 
 variable "budget" {
-  description = "Dollars a month beyond which somebody is told; null where the billing account is not yours to watch"
-  type        = object({ billing_account = string, project_number = string, dollars = number })
+  description = "How much a month, in the billing account's currency, before somebody is told; null where the account is not yours to watch"
+  type        = object({ billing_account = string, project_number = string, amount = number })
   default     = null
+
+  validation {
+    condition     = var.budget == null ? true : var.budget.amount > 0
+    error_message = "A budget is above 0."
+  }
 }

@@ -54,8 +54,8 @@ resource "google_project_service" "main" {
 }
 
 locals {
-  # Whoever uses the project by this name waits until its services are on.
-  project = google_project_service.main["compute.googleapis.com"].project
+  # Whoever uses the project by this name waits until all of its services are on: naming one of them would be waiting for that one alone.
+  project = one(distinct([for service in google_project_service.main : service.project]))
 }
 
 data "google_project" "main" {
@@ -236,12 +236,13 @@ module "observability" {
   max_connections   = var.sizes.database.max_connections
   redis             = module.redis.instance
   url_map           = module.edge.url_map
+  subscription      = basename(module.pubsub.subscription)
   dead_subscription = module.pubsub.dead_subscription
 
   budget = var.billing_account == null ? null : {
     billing_account = var.billing_account
     project_number  = data.google_project.main.number
-    dollars         = var.sizes.budget_dollars
+    amount          = var.sizes.budget
   }
 }
 

@@ -22,14 +22,13 @@ locals {
     image = "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar:1.2.0"
   }) : null
 
-  http = {
+  http = merge(length(var.cors_origins) == 0 ? {} : { CORS_ORIGINS = join(",", var.cors_origins) }, {
     METRICS_PORT = "9090"
     # The load balancer appends the client's address and its own to X-Forwarded-For.
     TRUSTED_PROXY_HOPS       = "2"
-    CORS_ORIGINS             = join(",", var.cors_origins)
     LIMIT_ANONYMOUS_PER_HOUR = tostring(var.limits.anonymous_per_hour)
     LIMIT_PRINCIPAL_PER_HOUR = tostring(var.limits.principal_per_hour)
-  }
+  })
 
   settings_of = {
     # Redis shows a certificate of its own CA, Google's services and the issuers of tokens those that everybody knows.
@@ -57,6 +56,7 @@ locals {
         # What a trace's name in the log begins with.
         GOOGLE_CLOUD_PROJECT = var.project
       },
+      var.otlp_endpoint == null ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT = var.otlp_endpoint },
       [for use in process.uses : local.settings_of[use]]...
     )
   }

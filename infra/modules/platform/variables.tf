@@ -31,28 +31,53 @@ variable "environment" {
 variable "domain" {
   description = "The API's host name"
   type        = string
+
+  validation {
+    condition     = can(regex("^([a-z0-9-]+\\.)+[a-z]{2,}$", var.domain))
+    error_message = "domain is a host name such as licenses.example.com, in small letters."
+  }
 }
 
 variable "emails" {
   description = "Who is told when something is wrong"
   type        = set(string)
+
+  validation {
+    condition     = length(var.emails) > 0 && alltrue([for email in var.emails : can(regex("^[^@ ]+@[^@ ]+$", email))])
+    error_message = "emails has at least one address."
+  }
 }
 
 variable "people" {
   description = "Google accounts that may log in to PostgreSQL as themselves"
   type        = set(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for person in var.people : can(regex("^[^@ ]+@[^@ ]+$", person))])
+    error_message = "people has the addresses of Google accounts."
+  }
 }
 
 variable "repository" {
   description = "The repository on GitHub, as OWNER/NAME"
   type        = string
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", var.repository))
+    error_message = "repository is OWNER/NAME."
+  }
 }
 
 variable "billing_account" {
   description = "The billing account, for the budget; null for none"
   type        = string
   default     = null
+
+  validation {
+    condition     = var.billing_account == null ? true : can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
+    error_message = "billing_account is three times six hexadecimal digits, as gcloud billing accounts list shows it."
+  }
 }
 
 variable "cors_origins" {
@@ -89,6 +114,22 @@ variable "oidc_issuers" {
   description = "Further issuers whose tokens are taken, as OIDC_ISSUERS has them"
   type        = list(map(string))
   default     = []
+
+  validation {
+    condition     = alltrue([for issuer in var.oidc_issuers : can(regex("^https://", issuer.issuer))])
+    error_message = "Each of oidc_issuers names its issuer, https://…."
+  }
+}
+
+variable "otlp_endpoint" {
+  description = "Where traces are sent by OTLP over HTTP; null for nowhere"
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.otlp_endpoint == null ? true : can(regex("^https://[^/:]+(:443)?(/|$)", var.otlp_endpoint))
+    error_message = "otlp_endpoint is https://HOST…: the network lets nothing else out."
+  }
 }
 
 variable "limits" {
@@ -114,7 +155,7 @@ variable "sizes" {
     root_in_hardware = bool
     metrics          = bool
     log_sample_rate  = number
-    budget_dollars   = number
+    budget           = number
     database = object({
       tier             = string
       disk_gb          = number
@@ -127,7 +168,7 @@ variable "sizes" {
   })
 
   validation {
-    condition     = var.sizes.budget_dollars > 0 && floor(var.sizes.budget_dollars) == var.sizes.budget_dollars
-    error_message = "sizes.budget_dollars is a whole number above 0."
+    condition     = var.sizes.budget > 0 && floor(var.sizes.budget) == var.sizes.budget
+    error_message = "sizes.budget is a whole number above 0."
   }
 }

@@ -111,7 +111,9 @@ resource "google_cloud_run_v2_worker_pool" "main" {
     ignore_changes = [
       client,
       client_version,
+      template[0].annotations,
       template[0].containers[0].image,
+      template[0].labels,
       template[0].revision,
     ]
   }
@@ -187,7 +189,7 @@ resource "google_cloud_run_v2_job" "migrate" {
   }
 
   lifecycle {
-    ignore_changes = [client, client_version, template[0].template[0].containers[0].image]
+    ignore_changes = [client, client_version, template[0].annotations, template[0].labels, template[0].template[0].containers[0].image]
   }
 }
 

@@ -44,6 +44,11 @@ variable "migrator" {
 variable "psql_image" {
   description = "An image that has psql"
   type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9.-]+/[a-z0-9._/-]+[:@].+$", var.psql_image))
+    error_message = "psql_image is an image with its registry and its tag or digest."
+  }
 }
 
 variable "service_account" {

@@ -145,13 +145,28 @@ run "too_few_connections_are_noticed" {
       root_in_hardware = false
       metrics          = true
       log_sample_rate  = 1
-      budget_dollars   = 1
+      budget           = 1
       database         = { tier = "db-g1-small", disk_gb = 10, max_connections = 30, retained_backups = 7 }
       redis            = { memory_gb = 1 }
     }
   }
 
   expect_failures = [check.connections]
+}
+
+run "what_cannot_be_meant_is_refused" {
+  command = plan
+
+  variables {
+    domain          = "https://licenses.example.com"
+    emails          = ["nobody"]
+    people          = ["nobody"]
+    repository      = "licenses"
+    billing_account = "mine"
+    otlp_endpoint   = "http://traces.example.com:4318"
+  }
+
+  expect_failures = [var.domain, var.emails, var.people, var.repository, var.billing_account, var.otlp_endpoint]
 }
 
 run "a_wrong_environment_is_refused" {
@@ -162,4 +177,26 @@ run "a_wrong_environment_is_refused" {
   }
 
   expect_failures = [var.environment]
+}
+
+run "traces_go_where_they_are_told_to_and_else_nowhere" {
+  command = plan
+
+  assert {
+    condition     = !anytrue([for settings in local.settings : contains(keys(settings), "OTEL_EXPORTER_OTLP_ENDPOINT")])
+    error_message = "Nobody sends traces unless told."
+  }
+}
+
+run "whoever_is_told_sends_traces" {
+  command = plan
+
+  variables {
+    otlp_endpoint = "https://traces.example.com"
+  }
+
+  assert {
+    condition     = alltrue([for settings in local.settings : settings["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://traces.example.com"])
+    error_message = "Every process sends its traces there."
+  }
 }

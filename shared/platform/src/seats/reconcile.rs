@@ -150,7 +150,7 @@ impl Reconciler {
         if !self.recorded(license.id).await?.values().any(|due| *due > now) {
             return Ok(Drift::default());
         }
-        if let Reply::Done(_) = self.engine.upkeep.survey(license.id, false).await? {
+        if let Reply::Done(_) = self.engine.scripts.look(license.id, &[]).await? {
             return Ok(Drift::default());
         }
         if mend {

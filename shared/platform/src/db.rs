@@ -222,7 +222,8 @@ impl Database {
     #[must_use]
     pub fn pool_state(&self) -> PoolState {
         let status = self.pool.status();
-        PoolState { open: status.size, idle: status.available, waiting: status.waiting }
+        let at_once = status.max_size.saturating_sub(status.size) + status.available;
+        PoolState { open: status.size, idle: status.available, at_once, waiting: status.waiting }
     }
 }
 
@@ -233,6 +234,8 @@ pub struct PoolState {
     pub open: usize,
     /// Of these, those that nobody uses.
     pub idle: usize,
+    /// Connections that can be had without waiting for another caller, those included that are not open yet.
+    pub at_once: usize,
     /// Callers that wait for one.
     pub waiting: usize,
 }

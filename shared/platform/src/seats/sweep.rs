@@ -3,11 +3,11 @@
 //! It must run at least every twelfth of the shortest TTL: then the record of a live session never falls due. Any number
 //! of sweepers may run at once; each takes rows that no other has.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, iter::Sum, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::Semaphore;
+use futures_util::{StreamExt, TryStreamExt, future::try_join_all, stream};
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -24,6 +24,8 @@ const CONCURRENCY: usize = 64;
 /// Licenses rebuilt at the same time. A rebuild keeps Redis busy for as long as the license is large, and whoever waits behind too
 /// many of them gives up.
 const REBUILDS: usize = 4;
+/// Batches under way at the same time, while there are only renewals: one is read while the other is written down.
+const ABREAST: usize = 2;
 /// How long one batch may take before it is given up; its rows are then free for the next.
 const BATCH_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -39,6 +41,16 @@ pub struct SweepReport {
     pub expired: u64,
     /// Licenses that Redis had forgotten, whole or in part, and that were rebuilt.
     pub rebuilt: u64,
+}
+
+impl Sum for SweepReport {
+    fn sum<I: Iterator<Item = Self>>(reports: I) -> Self {
+        reports.fold(Self::default(), |sum, one| Self {
+            renewed: sum.renewed + one.renewed,
+            expired: sum.expired + one.expired,
+            rebuilt: sum.rebuilt + one.rebuilt,
+        })
+    }
 }
 
 /// Sweeps with the rights of a job, which reach over all tenants.
@@ -83,6 +95,11 @@ SELECT tenant_id, ended_at, 'system', 'session.expired', license_id, id FROM end
 pub(super) const REVOKED: &str = "-- sweep::revoked
 SELECT license_id, id FROM sessions WHERE ended_reason = 'revoked' AND ended_at > $1";
 
+/// The last row that a sweep has taken, by the order of [`DUE`].
+type Cursor = (Timestamp, Uuid);
+/// Before every row.
+const START: Cursor = (Timestamp::UNIX_EPOCH, Uuid::nil());
+
 /// What Redis says of the sessions of one license.
 struct Verdict {
     license: LicenseId,
@@ -102,11 +119,10 @@ impl Sweeper {
     /// # Errors
     /// Any [`Error`]: what was swept until then stays so, and the next sweep goes on.
     pub async fn sweep(&self) -> Result<SweepReport, Error> {
-        let mut report = SweepReport::default();
-        let mut from = (Timestamp::UNIX_EPOCH, Uuid::nil());
-        while let Some(last) = self.batch(from, &mut report).await? {
-            from = last;
-        }
+        let cursor = Mutex::new(START);
+        let abreast = self.database.pool_state().at_once.clamp(1, ABREAST);
+        let passes = (0..abreast).map(|_| self.pass(&cursor));
+        let report = try_join_all(passes).await?.into_iter().sum::<SweepReport>();
         self.engine.counters.expired.inc_by(report.expired);
         self.take_out_revoked().await?;
         Ok(report)
@@ -119,7 +135,7 @@ impl Sweeper {
     /// Any [`Error`].
     pub async fn preview(&self) -> Result<SweepReport, Error> {
         let mut report = SweepReport::default();
-        let mut from = (Timestamp::UNIX_EPOCH, Uuid::nil());
+        let mut from = START;
         loop {
             let now = self.engine.scripts.now().await?;
             let rows = self.database.query(PREVIEW, &[&now, &from.0, &from.1, &BATCH]).await?;
@@ -151,16 +167,23 @@ impl Sweeper {
             .await
     }
 
-    /// One batch. Answers the last row it has taken, or none if there was none left.
-    async fn batch(&self, from: (Timestamp, Uuid), report: &mut SweepReport) -> Result<Option<(Timestamp, Uuid)>, Error> {
+    /// Batch after batch, until none is left beyond the cursor.
+    async fn pass(&self, cursor: &Mutex<Cursor>) -> Result<SweepReport, Error> {
+        let mut report = SweepReport::default();
+        while self.batch(cursor.lock().await, &mut report).await? {}
+        Ok(report)
+    }
+
+    /// One batch, from the cursor on, which is moved past it. False if there was no row left.
+    async fn batch(&self, mut cursor: MutexGuard<'_, Cursor>, report: &mut SweepReport) -> Result<bool, Error> {
         let work = async {
             let now = self.engine.scripts.now().await?;
             let mut client = self.database.client().await?;
             let transaction = client.transaction().await?;
             let due = transaction.prepare_cached(DUE).await?;
-            let rows = transaction.query(&due, &[&now, &from.0, &from.1, &BATCH]).await?;
-            let Some(last) = rows.last() else { return Ok(None) };
-            let last = (last.try_get(2)?, last.try_get(0)?);
+            let rows = transaction.query(&due, &[&now, &cursor.0, &cursor.1, &BATCH]).await?;
+            let Some(last) = rows.last() else { return Ok(false) };
+            *cursor = (last.try_get(2)?, last.try_get(0)?);
             let licenses = by_license(&rows)?;
             let verdicts: Vec<Verdict> = stream::iter(licenses)
                 .map(|(license, sessions)| self.ask(LicenseId::from_uuid(license), sessions))
@@ -168,11 +191,14 @@ impl Sweeper {
                 .try_filter_map(async |verdict| Ok(verdict))
                 .try_collect()
                 .await?;
+            // To end sessions costs PostgreSQL more than to renew them: the next batch waits, and clients do not.
+            let mut all = verdicts.iter().flat_map(|verdict| &verdict.sessions);
+            let _cursor = all.any(|(.., found)| matches!(found, Found::Dead)).then_some(cursor);
             let forgotten = write_down(&transaction, &verdicts, report).await?;
             transaction.commit().await?;
             // After the commit: the rebuild reads these rows, and nothing else waits for them meanwhile.
             self.mend(forgotten, report).await?;
-            Ok(Some(last))
+            Ok(true)
         };
         tokio::time::timeout(BATCH_DEADLINE, work).await.unwrap_or(Err(crate::db::Error::Deadline.into()))
     }

@@ -51,12 +51,12 @@ def faults(root):
 
 
 def ours(grafana, rules):
-    """Whoever scrapes a page has a `job` of its own, and calls the page's `exported_job`: a rule on `job` would never be met."""
+    """`job` is whom Prometheus scrapes; a page says `job_name`. A rule that asks `job` for the name of one of ours would never be met."""
     said = {panel["title"]: target["expr"] for panel in grafana["panels"] for target in panel.get("targets", [])}
     said |= {rule["alert"]: rule["expr"] for group in rules["groups"] for rule in group["rules"]}
     for name, expression in said.items():
         if re.search(r"(?<![\w-])job\s*(=|!|,|\))", expression):
-            yield f"{name} goes by the label job, which is not the page's once it is scraped: exported_job is"
+            yield f"{name} goes by the label job, which is the scrape's: the page's is job_name"
 
 
 def log_lines(root):

@@ -16,18 +16,18 @@ const BUCKETS: [f64; 10] = [0.01, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct RunLabels {
-    job: String,
+    job_name: String,
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct JobLabels {
-    job: String,
+    job_name: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct ItemLabels {
-    job: String,
+    job_name: String,
     item: &'static str,
 }
 
@@ -79,15 +79,15 @@ impl Meter {
             Err(Failure::Superseded) => "superseded",
             Err(Failure::GiveUp(_)) => "given_up",
         };
-        let of = JobLabels { job: job.to_owned() };
-        self.runs.get_or_create(&RunLabels { job: job.to_owned(), outcome }).inc();
+        let of = JobLabels { job_name: job.to_owned() };
+        self.runs.get_or_create(&RunLabels { job_name: job.to_owned(), outcome }).inc();
         if !matches!(came, Ok(Outcome::DoneBefore) | Err(Failure::Busy)) {
             self.durations.get_or_create(&of).observe(took.as_secs_f64());
         }
         if let Ok(Outcome::Done(counts)) = came {
             self.last_done.get_or_create(&of).set(now.timestamp());
             for (item, count) in counts.iter() {
-                self.items.get_or_create(&ItemLabels { job: job.to_owned(), item }).inc_by(count);
+                self.items.get_or_create(&ItemLabels { job_name: job.to_owned(), item }).inc_by(count);
             }
         }
     }

@@ -35,7 +35,7 @@ async fn two_processes_sweep_and_rotate_and_do_the_rest_once() {
         let mut registry = Registry::default();
         worker.meter.register(&mut registry);
         let page = Metrics::new(registry).page();
-        assert!(page.contains(r#"coditect_job_runs_total{job="sweep-sessions",outcome="done"}"#), "{page}");
-        assert!(page.contains(r#"coditect_job_last_done_seconds{job="rotate-keys"}"#), "{page}");
+        assert!(page.contains(r#"coditect_job_runs_total{job_name="sweep-sessions",outcome="done"}"#), "{page}");
+        assert!(page.contains(r#"coditect_job_last_done_seconds{job_name="rotate-keys"}"#), "{page}");
     }
 }

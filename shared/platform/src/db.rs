@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use clap::Args;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use futures_util::future::join_all;
 use tokio::time::timeout;
 use tokio_postgres::{Config, Row, config::SslMode, types::ToSql};
 use uuid::Uuid;
@@ -40,6 +41,9 @@ const CONNECT: Duration = Duration::from_secs(1);
 
 /// Names the tenant of a transaction.
 const SET_TENANT: &str = "-- db::set_tenant\nSELECT set_config('coditect.tenant', $1, true)";
+
+/// A statement and its parameters.
+pub type Statement<'a> = (&'a str, &'a [&'a (dyn ToSql + Sync)]);
 
 /// Where PostgreSQL is, and how much of it one process may use.
 #[derive(Args, Clone, Debug)]
@@ -118,6 +122,12 @@ impl Error {
         }
     }
 
+    /// Whether PostgreSQL refused because of a unique index, whichever.
+    #[must_use]
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Query(query) if query.code() == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION))
+    }
+
     /// Whether PostgreSQL refused because of this constraint or unique index.
     #[must_use]
     pub fn violates(&self, constraint: &str) -> bool {
@@ -181,29 +191,41 @@ impl Database {
 
     /// Runs one statement in a transaction of its own that sees the rows of `tenant`, in one round trip.
     ///
-    /// The four messages (begin, tenant, statement, commit) leave together; if one fails, PostgreSQL turns the commit
+    /// # Errors
+    /// As [`Self::query_all_as`].
+    pub async fn query_as(&self, tenant: TenantId, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        Ok(self.query_all_as(tenant, &[(sql, params)]).await?.swap_remove(0))
+    }
+
+    /// Runs statements in a transaction that sees the rows of `tenant`, in one round trip, and answers what each of them did.
+    ///
+    /// All messages (begin, tenant, statements, commit) leave together; if one fails, PostgreSQL turns the commit
     /// into a rollback. Dropping the future does not stop what has left: it is done whole or not at all.
     ///
     /// # Errors
-    /// Any [`Error`]; after [`Error::Deadline`] it is not known whether the statement took effect.
-    pub async fn query_as(&self, tenant: TenantId, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+    /// Any [`Error`], that of the first statement which failed; after [`Error::Deadline`] it is not known whether they took effect.
+    pub async fn query_all_as(&self, tenant: TenantId, statements: &[Statement<'_>]) -> Result<Vec<Vec<Row>>, Error> {
         within_deadline(async {
             let client = self.client().await?;
             let set_tenant = client.prepare_cached(SET_TENANT).await?;
-            let statement = client.prepare_cached(sql).await?;
+            let mut prepared = Vec::with_capacity(statements.len());
+            for (sql, _) in statements {
+                prepared.push(client.prepare_cached(sql).await?);
+            }
             let mut text = Uuid::encode_buffer();
             let tenant: &str = tenant.as_uuid().hyphenated().encode_lower(&mut text);
             let tenant: [&(dyn ToSql + Sync); 1] = [&tenant];
+            let queries = prepared.iter().zip(statements).map(|(statement, (_, params))| client.query(statement, params));
             let (begin, set, rows, commit) = tokio::join!(
                 biased;
                 client.batch_execute("BEGIN"),
                 client.query(&set_tenant, &tenant),
-                client.query(&statement, params),
+                join_all(queries),
                 client.batch_execute("COMMIT"),
             );
             begin?;
             set?;
-            let rows = rows?;
+            let rows = rows.into_iter().collect::<Result<_, _>>()?;
             commit?;
             Ok(rows)
         })
@@ -280,6 +302,8 @@ fn words(error: &tokio_postgres::Error) -> String {
     }
 }
 
-async fn within_deadline<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    timeout(DEADLINE, work).await.unwrap_or(Err(Error::Deadline))
+/// In a box, because what a driver keeps while it works is large, and would be carried about in every future that may come to this.
+fn within_deadline<T>(work: impl Future<Output = Result<T, Error>>) -> impl Future<Output = Result<T, Error>> {
+    let work = Box::pin(timeout(DEADLINE, work));
+    async { work.await.unwrap_or(Err(Error::Deadline)) }
 }

@@ -11,6 +11,7 @@ mod answer;
 mod batcher;
 mod close;
 mod counters;
+mod entries;
 mod heartbeat;
 mod licenses;
 mod limiter;
@@ -47,9 +48,9 @@ use crate::{
 };
 use answer::Reply;
 use batcher::Batcher;
+use entries::Entries;
 use heartbeat::Beats;
 use licenses::Licenses;
-use records::{Grants, Releases};
 use script::ScriptLink;
 use scripts::{Caller, Scripts, limit_key};
 use upkeep::Upkeep;
@@ -119,8 +120,7 @@ pub struct Engine {
     scripts: Arc<Scripts>,
     upkeep: Upkeep,
     beats: Batcher<Beats>,
-    grants: Batcher<Grants>,
-    releases: Batcher<Releases>,
+    entries: Batcher<Entries>,
     database: Database,
     licenses: Licenses,
     clock: Arc<dyn Clock>,
@@ -145,8 +145,7 @@ impl Engine {
         let scripts = Arc::new(Scripts::new(link.clone()));
         Self {
             beats: Batcher::new(Beats { scripts: Arc::clone(&scripts), limit: limits.of(LimitKind::Principal) }),
-            grants: Batcher::new(Grants(database.clone())),
-            releases: Batcher::new(Releases { database: database.clone(), clock: Arc::clone(&clock) }),
+            entries: Batcher::new(Entries { database: database.clone(), clock: Arc::clone(&clock) }),
             scripts,
             upkeep: Upkeep::new(link.clone()),
             licenses: Licenses::new(Arc::clone(&clock)),

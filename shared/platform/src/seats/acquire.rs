@@ -6,6 +6,7 @@ use super::{
     Counted, Engine, Error, Reply, TRIES,
     answer::{Place, Taken},
     beat_after,
+    entries::Entry,
     rebuild::Why,
     records::{self, Grant},
     scripts::Caller,
@@ -208,7 +209,8 @@ impl Engine {
     /// Records a grant, over the dead where they are in the way. False: the seat or the holder is taken, or the device is blocked.
     async fn record(&self, license: &Arc<License>, place: Place, applicant: &Applicant) -> Result<bool, Error> {
         let grant = Grant { license: Arc::clone(license), place, applicant: applicant.clone() };
-        Ok(self.grants.ask(license.tenant, grant.clone()).await? || records::grant_over_dead(&self.database, &grant).await?)
+        let recorded = self.entries.ask(license.tenant, Entry::Grant(grant.clone())).await?;
+        Ok(recorded.is_some() || records::grant_over_dead(&self.database, &grant).await?)
     }
 
     /// Redis says that this holder sits: that counts only if PostgreSQL has it too. None: choose again.

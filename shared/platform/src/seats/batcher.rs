@@ -1,19 +1,28 @@
 //! Batching: callers that come while a call is under way share the next one, as in the group commit of a database.
 //!
 //! A caller who comes alone is served alone and at once. Under load the servers behind see fewer, larger calls, and the
-//! price of a call (a system call, a plan to start, a commit) is shared by everyone in it.
+//! price of a call (a system call, a plan to start, a commit) is shared by everyone in it. So that it is, a batch goes out beside
+//! another only when it is worth a call of its own; else it waits for the other's end, but never long: a call that hangs holds up
+//! nobody else.
 
 use std::{
     collections::HashMap,
     hash::Hash,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures_util::FutureExt;
-use tokio::sync::oneshot;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep_until},
+};
 
 use super::Error;
+
+/// How long callers wait at the most for a batch under way where another may go out beside it.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// What is done in batches.
 pub(super) trait Work: Send + Sync + 'static {
@@ -28,6 +37,8 @@ pub(super) trait Work: Send + Sync + 'static {
     const MOST: usize;
     /// Batches of one key under way at the same time.
     const ABREAST: usize;
+    /// Fewest callers of a batch that goes out while another is under way, unless they have waited for long.
+    const BESIDE: usize;
 
     /// Does it. An error is everybody's; outcomes come in the order of the items.
     fn run(&self, key: &Self::Key, items: Vec<Self::Item>) -> impl Future<Output = Result<Vec<Self::Outcome>, Error>> + Send;
@@ -38,12 +49,16 @@ type Caller<W> = (<W as Work>::Item, oneshot::Sender<Result<<W as Work>::Outcome
 /// The callers of one key.
 struct Lane<W: Work> {
     waiting: Vec<Caller<W>>,
+    /// When the first of them came.
+    since: Instant,
     under_way: usize,
+    /// Whether somebody looks after those who wait for long.
+    is_watched: bool,
 }
 
 impl<W: Work> Default for Lane<W> {
     fn default() -> Self {
-        Self { waiting: Vec::new(), under_way: 0 }
+        Self { waiting: Vec::new(), since: Instant::now(), under_way: 0, is_watched: false }
     }
 }
 
@@ -70,16 +85,23 @@ impl<W: Work> Batcher<W> {
     /// Has one thing done. It is done even if the caller goes away.
     pub(super) async fn ask(&self, key: W::Key, item: W::Item) -> Result<W::Outcome, Error> {
         let (answer, outcome) = oneshot::channel();
-        let begin = {
+        let (begin, watch) = {
             let mut lanes = self.0.lanes();
             let lane = lanes.entry(key.clone()).or_default();
+            if lane.waiting.is_empty() {
+                lane.since = Instant::now();
+            }
             lane.waiting.push((item, answer));
-            let begin = lane.under_way < W::ABREAST;
+            let begin = lane.under_way == 0 || (lane.under_way < W::ABREAST && lane.waiting.len() >= W::BESIDE);
             lane.under_way += usize::from(begin);
-            begin
+            let watch = !begin && lane.under_way < W::ABREAST && !lane.is_watched;
+            lane.is_watched |= watch;
+            (begin, watch)
         };
         if begin {
             tokio::spawn(Arc::clone(&self.0).drain(key));
+        } else if watch {
+            tokio::spawn(Arc::clone(&self.0).watch(key));
         }
         outcome.await.unwrap_or_else(|_| Err(Error::Unexpected("a batch broke off".to_owned())))
     }
@@ -89,6 +111,33 @@ impl<W: Work> Shared<W> {
     fn lanes(&self) -> MutexGuard<'_, HashMap<W::Key, Lane<W>>> {
         // Nothing that may panic is done under the lock.
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to drain beside a batch that takes long, if anybody waits for it still.
+    async fn watch(self: Arc<Self>, key: W::Key) {
+        while let Some(until) = self.patience(&key) {
+            sleep_until(until).await;
+        }
+        if self.loses_patience(&key) {
+            self.drain(key).await;
+        }
+    }
+
+    /// Until when those who wait can wait longer. None: nobody waits, or nobody can.
+    fn patience(&self, key: &W::Key) -> Option<Instant> {
+        let lanes = self.lanes();
+        let lane = lanes.get(key).filter(|lane| !lane.waiting.is_empty())?;
+        Some(lane.since + PATIENCE).filter(|until| *until > Instant::now())
+    }
+
+    /// Counts one batch more as under way if somebody waits, and nobody watches any longer.
+    fn loses_patience(&self, key: &W::Key) -> bool {
+        let mut lanes = self.lanes();
+        let Some(lane) = lanes.get_mut(key) else { return false };
+        let begins = !lane.waiting.is_empty() && lane.under_way < W::ABREAST;
+        lane.is_watched = false;
+        lane.under_way += usize::from(begins);
+        begins
     }
 
     /// Serves batch after batch until nobody waits.
@@ -116,11 +165,13 @@ impl<W: Work> Shared<W> {
         }
     }
 
-    /// The next batch. None: nobody waits, and this drain is at its end.
+    /// The next batch. None: nobody waits, or so few that another drain takes them along; this one is at its end.
     fn next(&self, key: &W::Key) -> Option<Vec<Caller<W>>> {
         let mut lanes = self.lanes();
         let lane = lanes.get_mut(key)?;
-        if lane.waiting.is_empty() {
+        let is_late = || lane.since + PATIENCE <= Instant::now();
+        let fewest = if lane.under_way > 1 && !is_late() { W::BESIDE } else { 1 };
+        if lane.waiting.len() < fewest {
             lane.under_way -= 1;
             if lane.under_way == 0 {
                 lanes.remove(key);
@@ -136,6 +187,8 @@ impl<W: Work> Shared<W> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use tokio::sync::Semaphore;
+
     use super::*;
 
     /// Doubles numbers, fails where a 13 is among them, and panics over a 14.
@@ -147,6 +200,7 @@ mod tests {
         type Outcome = u32;
         const MOST: usize = 8;
         const ABREAST: usize = 1;
+        const BESIDE: usize = 1;
 
         async fn run(&self, _: &u8, items: Vec<u32>) -> Result<Vec<u32>, Error> {
             self.0.fetch_add(1, Ordering::Relaxed);
@@ -165,6 +219,81 @@ mod tests {
         assert_eq!(runs.load(Ordering::Relaxed), 5);
         tokio::task::yield_now().await;
         assert!(batcher.0.lanes().is_empty(), "nobody waits, nothing is kept");
+    }
+
+    /// Tells how many came together, once it may.
+    struct Gate(Arc<Semaphore>);
+
+    impl Work for Gate {
+        type Key = ();
+        type Item = ();
+        type Outcome = usize;
+        const MOST: usize = 8;
+        const ABREAST: usize = 2;
+        const BESIDE: usize = 3;
+
+        async fn run(&self, (): &(), items: Vec<()>) -> Result<Vec<usize>, Error> {
+            self.0.acquire().await.unwrap().forget();
+            Ok(vec![items.len(); items.len()])
+        }
+    }
+
+    impl Batcher<Gate> {
+        /// Batches under way, and callers who wait.
+        fn state(&self) -> (usize, usize) {
+            self.0.lanes().get(&()).map_or((0, 0), |lane| (lane.under_way, lane.waiting.len()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_goes_out_beside_another_only_when_it_is_worth_it_and_nobody_is_forgotten() {
+        let gate = Arc::new(Semaphore::new(0));
+        let batcher = Arc::new(Batcher::new(Gate(Arc::clone(&gate))));
+        let come = async |callers: usize| {
+            let asked = (0..callers).map(|_| {
+                let batcher = Arc::clone(&batcher);
+                tokio::spawn(async move { batcher.ask((), ()).await.unwrap() })
+            });
+            let asked: Vec<_> = asked.collect();
+            for _ in 0..callers + 3 {
+                tokio::task::yield_now().await;
+            }
+            asked
+        };
+        let first = come(1).await;
+        let few = come(2).await;
+        assert_eq!(batcher.state(), (1, 2), "two are not worth a call of their own");
+        let third = come(1).await;
+        let late = come(2).await;
+        assert_eq!(batcher.state(), (2, 2));
+        gate.add_permits(3);
+        let sizes = futures_util::future::join_all(first.into_iter().chain(few).chain(third).chain(late)).await;
+        assert_eq!(sizes.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [1, 3, 3, 3, 2, 2]);
+        tokio::task::yield_now().await;
+        assert!(batcher.0.lanes().is_empty());
+    }
+
+    #[tokio::test]
+    async fn few_who_wait_for_a_call_that_hangs_are_served_beside_it() {
+        let gate = Arc::new(Semaphore::new(0));
+        let batcher = Arc::new(Batcher::new(Gate(Arc::clone(&gate))));
+        let come = |callers: usize| {
+            let batcher = Arc::clone(&batcher);
+            tokio::spawn(async move { futures_util::future::join_all((0..callers).map(|_| batcher.ask((), ()))).await })
+        };
+        let hangs = come(1);
+        while batcher.state() != (1, 0) {
+            tokio::task::yield_now().await;
+        }
+        let both = come(2);
+        while batcher.state() != (2, 0) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        gate.add_permits(2);
+        let served = hangs.await.unwrap().into_iter().chain(both.await.unwrap());
+        assert_eq!(served.map(Result::unwrap).collect::<Vec<_>>(), [1, 2, 2]);
+        tokio::time::sleep(2 * PATIENCE).await;
+        assert!(batcher.0.lanes().is_empty());
     }
 
     #[tokio::test]

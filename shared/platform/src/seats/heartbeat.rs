@@ -68,6 +68,7 @@ impl Work for Beats {
     /// Bounds how long Redis is busy with one call: about a millisecond, some more where they are of many licenses.
     const MOST: usize = 256;
     const ABREAST: usize = 2;
+    const BESIDE: usize = 16;
 
     async fn run(&self, _: &Self::Key, sessions: Vec<SessionId>) -> Result<Vec<Reply<Counted<Beat>>>, Error> {
         // Those of one license must stand side by side, and so must those that beat twice.

@@ -1,20 +1,15 @@
 //! The statements on `sessions`: PostgreSQL's record of who sits where. One function each.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
-use super::{Applicant, Error, answer::Place, batcher::Work};
+use super::{Applicant, Error, answer::Place};
 use crate::{
     db::Database,
-    domain::{Clock, EndReason, HardwareHash, License, SessionId, SessionKey, TenantId, Timestamp},
+    domain::{EndReason, HardwareHash, License, SessionKey, Timestamp},
 };
-
-/// Most rows written by one statement: bounds how long the others of its batch wait.
-const BATCH: usize = 128;
-/// Batches of one tenant under way at the same time.
-const ABREAST: usize = 2;
 
 /// A session as recorded.
 #[derive(Debug)]
@@ -39,9 +34,11 @@ pub(super) struct LiveSession {
 // holders know and those of lists do not; a row that is asked for by its id says it so that no index of many rows is taken for it.
 // `ORDER BY` names the index that has that order.
 
-// One row for each grant of the batch. The condition matters after the limit was lowered. Within it, the unique index on the
-// number is enough. A session on a number above it counts too, even if Redis has forgotten it; and a half-done grant of such a
-// number is finished only if there is room all the same. A blocked device gets none. Sorted, so that two batches wait for each other in one direction only.
+// One row for each grant of the batch with nothing in its way: nobody on the seat, the holder on none. The guards themselves speak
+// only where two grant the same seat at the same moment; to let them speak each time, with `ON CONFLICT`, takes PostgreSQL longer than to look.
+// The limit matters after it was lowered: a session on a number above it counts too, even if Redis has forgotten it; and a half-done grant of
+// such a number is finished only if there is room all the same. A blocked device gets none. Sorted, so that two batches wait for each
+// other in one direction only.
 pub(super) const GRANT: &str = "-- seats::grant
 WITH granted AS (
     INSERT INTO sessions (tenant_id, license_id, id, seat, holder, hardware_id, user_email, idempotency_key, request_hash,
@@ -51,6 +48,10 @@ WITH granted AS (
                 $10::timestamptz[], $11::timestamptz[], $12::int[])
          AS asked (license_id, id, seat, holder, hardware_id, user_email, idempotency_key, request_hash, at, expires_at, seat_limit)
     WHERE seat <= seat_limit AND (
+        SELECT s.id FROM sessions s WHERE s.license_id = asked.license_id AND s.ended_reason IS NULL AND s.seat = asked.seat LIMIT 1
+    ) IS NULL AND (
+        SELECT s.id FROM sessions s WHERE s.license_id = asked.license_id AND s.ended_reason IS NULL AND s.holder = asked.holder LIMIT 1
+    ) IS NULL AND (
         SELECT s.id FROM sessions s
         WHERE s.license_id = asked.license_id AND s.ended_reason IS NULL AND s.seat > asked.seat_limit AND s.expires_at > asked.at
         ORDER BY s.license_id, s.seat LIMIT 1
@@ -58,7 +59,6 @@ WITH granted AS (
         SELECT FROM hardware_blocks b WHERE b.license_id = asked.license_id AND b.hardware_id = asked.hardware_id AND b.until > asked.at
     )
     ORDER BY license_id, seat
-    ON CONFLICT DO NOTHING
     RETURNING id, license_id, started_at
 ), audited AS (
     INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)
@@ -100,20 +100,20 @@ pub(super) struct Grant {
 }
 
 /// The columns of a grant, as PostgreSQL takes them.
-struct GrantRow<'a> {
-    license: Uuid,
-    session: Uuid,
-    seat: i32,
-    holder: &'a [u8],
-    hardware: &'a str,
-    email: &'a str,
-    idempotency_key: Option<[u8; 16]>,
-    request_hash: Option<&'a [u8]>,
-    limit: i32,
+pub(super) struct GrantRow<'a> {
+    pub(super) license: Uuid,
+    pub(super) session: Uuid,
+    pub(super) seat: i32,
+    pub(super) holder: &'a [u8],
+    pub(super) hardware: &'a str,
+    pub(super) email: &'a str,
+    pub(super) idempotency_key: Option<[u8; 16]>,
+    pub(super) request_hash: Option<&'a [u8]>,
+    pub(super) limit: i32,
 }
 
 impl Grant {
-    fn row(&self) -> Result<GrantRow<'_>, Error> {
+    pub(super) fn row(&self) -> Result<GrantRow<'_>, Error> {
         let number = |value: u32| i32::try_from(value).map_err(|error| Error::Unexpected(error.to_string()));
         let idempotency_key = self.applicant.idempotency_digest();
         Ok(GrantRow {
@@ -127,44 +127,6 @@ impl Grant {
             request_hash: idempotency_key.map(|_| &self.applicant.request_hash[..]),
             limit: number(self.license.policy.seat_limit())?,
         })
-    }
-}
-
-/// Grants of one tenant are recorded together, in one statement and one commit.
-pub(super) struct Grants(pub(super) Database);
-
-impl Work for Grants {
-    type Key = TenantId;
-    type Item = Grant;
-    /// False: something stands in the way, perhaps only the dead.
-    type Outcome = bool;
-    const MOST: usize = BATCH;
-    const ABREAST: usize = ABREAST;
-
-    async fn run(&self, tenant: &TenantId, grants: Vec<Grant>) -> Result<Vec<bool>, Error> {
-        let rows: Vec<GrantRow<'_>> = grants.iter().map(Grant::row).collect::<Result<_, _>>()?;
-        macro_rules! column {
-            ($row:ident => $value:expr) => {
-                &rows.iter().map(|$row| $value).collect::<Vec<_>>()
-            };
-        }
-        let params: [&(dyn ToSql + Sync); 12] = [
-            &tenant.as_uuid(),
-            column!(row => row.license),
-            column!(row => row.session),
-            column!(row => row.seat),
-            column!(row => row.holder),
-            column!(row => row.hardware),
-            column!(row => row.email),
-            column!(row => row.idempotency_key.as_ref().map(|key| &key[..])),
-            column!(row => row.request_hash),
-            &grants.iter().map(|grant| grant.place.now).collect::<Vec<_>>(),
-            &grants.iter().map(|grant| grant.place.expires_at).collect::<Vec<_>>(),
-            column!(row => row.limit),
-        ];
-        let granted = self.0.query_as(*tenant, GRANT, &params).await?;
-        let granted: HashSet<Uuid> = granted.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-        Ok(rows.iter().map(|row| granted.contains(&row.session)).collect())
     }
 }
 
@@ -237,30 +199,6 @@ WITH released AS (
     SELECT $1, ended_at, 'client', 'session.released', license_id, id FROM released
 )
 SELECT id FROM released";
-
-/// Releases of one tenant are recorded together.
-pub(super) struct Releases {
-    pub(super) database: Database,
-    pub(super) clock: Arc<dyn Clock>,
-}
-
-impl Work for Releases {
-    type Key = TenantId;
-    type Item = SessionId;
-    /// When it ended. None: there was nothing to end.
-    type Outcome = Option<Timestamp>;
-    const MOST: usize = BATCH;
-    const ABREAST: usize = ABREAST;
-
-    async fn run(&self, tenant: &TenantId, sessions: Vec<SessionId>) -> Result<Vec<Option<Timestamp>>, Error> {
-        let keys: Vec<Uuid> = sessions.iter().map(|session| session.key.as_uuid()).collect();
-        let licenses: Vec<Uuid> = sessions.iter().map(|session| session.license.as_uuid()).collect();
-        let now = self.clock.now();
-        let rows = self.database.query_as(*tenant, RELEASE, &[&tenant.as_uuid(), &keys, &licenses, &now]).await?;
-        let released: HashSet<Uuid> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-        Ok(keys.iter().map(|key| released.contains(key).then_some(now)).collect())
-    }
-}
 
 pub(super) const EXPIRE: &str = "-- seats::expire
 WITH expired AS (

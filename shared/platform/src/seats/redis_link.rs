@@ -139,9 +139,13 @@ impl RedisLink {
         match &self.0 {
             Kind::Single(manager) => request(manager.clone(), command).await,
             Kind::Cluster(client, connection) => {
-                let connect = tokio::time::timeout(CONNECT, connection.get_or_try_init(|| client.get_async_connection()));
-                let connection =
-                    connect.await.map_err(|_| redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
+                let connection = if let Some(connection) = connection.get() {
+                    connection
+                } else {
+                    let connect = Box::pin(connection.get_or_try_init(|| client.get_async_connection()));
+                    let connected = tokio::time::timeout(CONNECT, connect).await;
+                    connected.map_err(|_| redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??
+                };
                 request(connection.clone(), command).await
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Counted, Engine, Error, Reply, TRIES, rebuild::Why, records};
+use super::{Counted, Engine, Error, Reply, TRIES, entries::Entry, rebuild::Why, records};
 use crate::domain::{License, LimitKind, SessionId, SessionKey, Timestamp, Verdict};
 
 /// A session that has ended.
@@ -49,7 +49,8 @@ impl Engine {
     }
 
     async fn end_record(&self, license: &License, session: SessionKey) -> Result<Option<Timestamp>, Error> {
-        if let Some(at) = self.releases.ask(license.tenant, SessionId { license: license.id, key: session }).await? {
+        let entry = Entry::Release(SessionId { license: license.id, key: session });
+        if let Some(at) = self.entries.ask(license.tenant, entry).await? {
             self.counters.released.inc();
             return Ok(Some(at));
         }

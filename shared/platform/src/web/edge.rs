@@ -80,13 +80,14 @@ async fn attend(edge: &Edge, trace: TraceContext, mut request: Request, next: Ne
     let origin = edge.origins.find(request.headers()).cloned();
     let is_preflight = origin.is_some() && browsers::is_preflight(request.method(), request.headers());
     let client = ClientAddress::found(request.extensions());
-    let work = async {
+    // In a box, or all of it would be moved with each of the futures around it.
+    let work = Box::pin(async {
         if is_preflight {
             return browsers::preflight();
         }
         let response = name_wrong_method(next.run(request).await, is_options);
         edge.limiter.count_anonymous(client, response).await
-    };
+    });
     let work = tokio::time::timeout(edge.timeout, caught(work));
     let response = match work.await {
         Ok(Ok(response)) => response,

@@ -101,7 +101,7 @@ impl Limiter {
         if !lacks_credential || response.headers().contains_key(RATELIMIT) {
             return response;
         }
-        match self.check(LimitKind::Anonymous, &client.network()).await.passed() {
+        match Box::pin(self.check(LimitKind::Anonymous, &client.network())).await.passed() {
             Ok(verdict) => Checked(verdict, response).into_response(),
             Err(error) => error.into_response(),
         }

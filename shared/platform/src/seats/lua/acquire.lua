@@ -8,8 +8,13 @@
 -- Atomic because the choice of a number and its taking must be one step: two containers would choose the same.
 local version, seats, overage, ttl = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local session, holder, idempotency = ARGV[9], ARGV[10], ARGV[12]
+local hour = digits(math.floor(now / 3600000))
 
-local known = call('HMGET', POLICY, 'warm', 'version')
+local function count(counter)
+    call('HINCRBY', USAGE, hour .. counter, '1')
+end
+
+local known = call('HMGET', POLICY, 'warm', 'version', 'kept')
 if not known[1] then return { 'cold' } end
 if tonumber(known[2]) > version then return { 'stale' } end
 if tonumber(known[2]) < version then write_policy(version, seats, overage, ttl, ARGV[6], ARGV[7], ARGV[8]) end
@@ -25,12 +30,12 @@ end
 local function earliest()
     local score
     for _ = 1, 128 do
-        local first = call('ZRANGE', EXPIRY, 0, 0, 'WITHSCORES')
+        local first = call('ZRANGE', EXPIRY, '0', '0', 'WITHSCORES')
         if not first[1] then return now + ttl end
         score = tonumber(first[2])
         local expires = expiry(first[1])
         if expires <= score then return score end
-        call('ZADD', EXPIRY, expires, first[1])
+        call('ZADD', EXPIRY, digits(expires), first[1])
     end
     return score
 end
@@ -50,7 +55,7 @@ if mine then
     local expires, record = expiry(mine)
     if expires > now then
         call('HSET', SESSIONS, mine, struct.pack('>I8', now + ttl) .. string.sub(record, 9))
-        call('ZADD', EXPIRY, now + ttl, mine)
+        call('ZADD', EXPIRY, digits(now + ttl), mine)
         return { 'held', missing, mine, struct.unpack('>I4', record, 9), now, now + ttl, used() }
     end
 end
@@ -59,7 +64,7 @@ end
 local limit, seat = seats + overage, nil
 repeat
     local settled = settle()
-    seat = call('BITPOS', TAKEN, 0) + 1
+    seat = call('BITPOS', TAKEN, '0') + 1
 until seat <= limit or settled == 0
 
 local in_use = used()
@@ -72,10 +77,16 @@ sit(session, seat, holder, ARGV[11], idempotency, now + ttl)
 if idempotency ~= '' then
     call('HSET', REPLAYS, idempotency, ARGV[13] .. session .. struct.pack('>I8', now))
 end
+-- What this session has made anew has no time to live yet; else it is enough to move all of them once an hour.
+if now - tonumber(known[3] or 0) >= 3600000 then
+    keep()
+else
+    if in_use == 0 then keep_all_but_policy(2, 5) end
+    if idempotency ~= '' then keep_all_but_policy(6, 6) end
+end
 in_use = in_use + 1
 count(':acquired')
 if in_use > seats then count(':overage') end
-local peak = math.floor(now / 3600000) .. ':peak'
-if in_use > tonumber(call('HGET', USAGE, peak) or 0) then call('HSET', USAGE, peak, in_use) end
-keep()
+local peak = hour .. ':peak'
+if in_use > tonumber(call('HGET', USAGE, peak) or 0) then call('HSET', USAGE, peak, digits(in_use)) end
 return { 'granted', missing, session, seat, now, now + ttl, in_use }

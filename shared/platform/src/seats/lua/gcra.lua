@@ -9,6 +9,6 @@ local function pass(key, interval, tolerance)
     if whole - moment > tolerance then return false, whole - moment end
     whole = whole + interval
     -- Where all of it is back, there is nothing left to know.
-    call('SET', key, whole, 'PX', math.ceil((whole - moment) / 1000))
+    call('SET', key, digits(whole), 'PX', digits(math.ceil((whole - moment) / 1000)))
     return true, whole - moment
 end

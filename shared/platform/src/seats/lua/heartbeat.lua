@@ -15,7 +15,7 @@ if not now then
     local time = call('TIME')
     now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local beats = math.floor(now / 3600000) .. ':heartbeats'
+local beats = string.format('%d:heartbeats', math.floor(now / 3600000))
 local moment, interval, tolerance = now * 1000, tonumber(ARGV[2]), tonumber(ARGV[3])
 -- What all but the busiest sessions have spent after this call: one request.
 local one_spent = pack('>I8', moment + interval)
@@ -75,7 +75,8 @@ for license = 1, #KEYS / 4 do
         end
         if written > 0 then call('HSET', SESSIONS, unpack(writes)) end
         if written > 0 and renewed then
-            call('HINCRBY', USAGE, beats, written / 2)
+            -- As text, or Redis would write it out as a float of 17 digits.
+            call('HINCRBY', USAGE, beats, string.format('%d', written / 2))
             -- Whoever finds the policy ten seconds old is the one that looks it up again.
             if now - tonumber(policy[6]) >= 10000 then
                 call('HSET', POLICY, 'checked', now)
@@ -84,7 +85,7 @@ for license = 1, #KEYS / 4 do
         end
         -- The first in the index is the only one looked at: while it is not due, all of them count.
         found[2] = call('ZCARD', EXPIRY)
-        local earliest = call('ZRANGE', EXPIRY, 0, 0, 'WITHSCORES')[2]
+        local earliest = call('ZRANGE', EXPIRY, '0', '0', 'WITHSCORES')[2]
         if earliest and tonumber(earliest) <= now then
             found[2] = call('ZCOUNT', EXPIRY, '(' .. now, '+inf')
             -- Dead sessions, which others clear away, or live ones that the index has not followed: these count.

@@ -1,7 +1,7 @@
 -- What every script of a license shares; put in front of each when it is loaded.
 -- KEYS, in this order for every script, all on the license's hash slot:
 --   1 policy   hash    version, seats, overage, ttl (ms), standing ('' or why not), ends (ms or ''), tenant (16 bytes), checked (ms),
---                      warm (ms)
+--                      warm (ms), kept (ms)
 --   2 expiry   zset    session key -> expires at (ms), or an earlier moment: an index that a heartbeat does not touch
 --   3 sessions hash    session key -> expires at (8 bytes, ms), seat (4), holder (16), hardware's hash (32),
 --                      idempotency key (0 or 16), when its limit's allowance is whole again (8, µs; 0 where an older
@@ -14,15 +14,16 @@
 local POLICY, EXPIRY, SESSIONS, HOLDERS, TAKEN, REPLAYS, USAGE =
     KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 
--- Forgotten licenses are cleared away long after their last use; the marker in `policy` goes first, so that what is
--- left of a license can never pass for the whole. Rubbish collection only: no rule depends on it.
-local function keep()
-    call('PEXPIRE', POLICY, 172800000)
-    for key = 2, 6 do call('PEXPIRE', KEYS[key], 176400000) end
+-- Forgotten licenses are cleared away two days after their last use; the marker in `policy` goes an hour before all else, so that
+-- what is left of a license can never pass for the whole. Rubbish collection only: no rule depends on it.
+local function keep_all_but_policy(first, last)
+    for key = first, last do call('PEXPIRE', KEYS[key], '176400000') end
 end
 
-local function count(counter)
-    return call('HINCRBY', USAGE, math.floor(now / 3600000) .. counter, 1)
+local function keep()
+    keep_all_but_policy(2, 6)
+    call('HSET', POLICY, 'kept', digits(now))
+    call('PEXPIRE', POLICY, '172800000')
 end
 
 -- When a session expires, and its record; 0 for one that is not there.
@@ -33,10 +34,10 @@ local function expiry(session)
 end
 
 local function sit(session, seat, holder, hardware, idempotency, expires)
-    call('ZADD', EXPIRY, expires, session)
+    call('ZADD', EXPIRY, digits(expires), session)
     call('HSET', SESSIONS, session, struct.pack('>I8I4', expires, seat) .. holder .. hardware .. idempotency .. struct.pack('>I8', 0))
     call('HSET', HOLDERS, holder, session)
-    call('SETBIT', TAKEN, seat - 1, 1)
+    call('SETBIT', TAKEN, digits(seat - 1), '1')
 end
 
 -- Takes one session out, and nothing of a later session of the same holder.
@@ -45,7 +46,7 @@ local function remove(session)
     call('ZREM', EXPIRY, session)
     if not record then return end
     call('HDEL', SESSIONS, session)
-    call('SETBIT', TAKEN, struct.unpack('>I4', record, 9) - 1, 0)
+    call('SETBIT', TAKEN, digits(struct.unpack('>I4', record, 9) - 1), '0')
     local holder, idempotency = string.sub(record, 13, 28), #record >= 76 and string.sub(record, 61, 76) or ''
     if call('HGET', HOLDERS, holder) == session then call('HDEL', HOLDERS, holder) end
     if idempotency ~= '' then
@@ -57,19 +58,19 @@ end
 -- Sessions whose time has come by the index: those that beat meanwhile get their true place in it, the others give their
 -- seats back. A batch at a time; returns how many it was. The sweep keeps the index so fresh that hardly a live one comes here.
 local function settle()
-    local due = call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, 128)
+    local due = call('ZRANGEBYSCORE', EXPIRY, '-inf', digits(now), 'LIMIT', '0', '128')
     for _, session in ipairs(due) do
         local expires = expiry(session)
-        if expires > now then call('ZADD', EXPIRY, expires, session) else remove(session) end
+        if expires > now then call('ZADD', EXPIRY, digits(expires), session) else remove(session) end
     end
     return #due
 end
 
 local function used()
-    return call('ZCOUNT', EXPIRY, '(' .. now, '+inf')
+    return call('ZCOUNT', EXPIRY, '(' .. digits(now), '+inf')
 end
 
 local function write_policy(version, seats, overage, ttl, standing, ends, tenant)
     call('HSET', POLICY, 'version', version, 'seats', seats, 'overage', overage, 'ttl', ttl,
-        'standing', standing, 'ends', ends, 'tenant', tenant, 'checked', now)
+        'standing', standing, 'ends', ends, 'tenant', tenant, 'checked', digits(now))
 end

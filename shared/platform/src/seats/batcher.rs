@@ -52,7 +52,7 @@ struct Lane<W: Work> {
     /// When the first of them came.
     since: Instant,
     under_way: usize,
-    /// Whether somebody looks after those who wait for long.
+    /// Whether somebody looks again whether they have waited for too long.
     is_watched: bool,
 }
 
@@ -98,10 +98,8 @@ impl<W: Work> Batcher<W> {
             lane.is_watched |= watch;
             (begin, watch)
         };
-        if begin {
-            tokio::spawn(Arc::clone(&self.0).drain(key));
-        } else if watch {
-            tokio::spawn(Arc::clone(&self.0).watch(key));
+        if begin || watch {
+            tokio::spawn(Arc::clone(&self.0).serve(key, begin));
         }
         outcome.await.unwrap_or_else(|_| Err(Error::Unexpected("a batch broke off".to_owned())))
     }
@@ -113,74 +111,77 @@ impl<W: Work> Shared<W> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to drain beside a batch that takes long, if anybody waits for it still.
-    async fn watch(self: Arc<Self>, key: W::Key) {
-        while let Some(until) = self.patience(&key) {
-            sleep_until(until).await;
-        }
-        if self.loses_patience(&key) {
-            self.drain(key).await;
-        }
-    }
-
-    /// Until when those who wait can wait longer. None: nobody waits, or nobody can.
-    fn patience(&self, key: &W::Key) -> Option<Instant> {
-        let lanes = self.lanes();
-        let lane = lanes.get(key).filter(|lane| !lane.waiting.is_empty())?;
-        Some(lane.since + PATIENCE).filter(|until| *until > Instant::now())
-    }
-
-    /// Counts one batch more as under way if somebody waits, and nobody watches any longer.
-    fn loses_patience(&self, key: &W::Key) -> bool {
-        let mut lanes = self.lanes();
-        let Some(lane) = lanes.get_mut(key) else { return false };
-        let begins = !lane.waiting.is_empty() && lane.under_way < W::ABREAST;
-        lane.is_watched = false;
-        lane.under_way += usize::from(begins);
-        begins
-    }
-
-    /// Serves batch after batch until nobody waits.
-    async fn drain(self: Arc<Self>, key: W::Key) {
+    /// Serves batch after batch, as one of those under way if it counts as such, until it is not needed.
+    async fn serve(self: Arc<Self>, key: W::Key, mut is_under_way: bool) {
         loop {
             // Requests that are ready to be read go first, and may join.
             tokio::task::yield_now().await;
-            let Some(callers) = self.next(&key) else { return };
-            let (items, answers): (Vec<_>, Vec<_>) = callers.into_iter().unzip();
-            // A panic is a bug, and its callers are told so as their channels close; the lane goes on.
-            match AssertUnwindSafe(self.work.run(&key, items)).catch_unwind().await {
-                Ok(Ok(outcomes)) => {
-                    for (answer, outcome) in answers.into_iter().zip(outcomes) {
-                        // Whoever has gone away need not know.
-                        let _ = answer.send(Ok(outcome));
-                    }
+            match self.next(&key, is_under_way) {
+                Next::Batch(callers) => {
+                    is_under_way = true;
+                    self.run(&key, callers).await;
                 }
-                Ok(Err(error)) => {
-                    for answer in answers {
-                        let _ = answer.send(Err(error.clone()));
-                    }
+                Next::Later(until) => {
+                    is_under_way = false;
+                    sleep_until(until).await;
                 }
-                Err(_) => drop(answers),
+                Next::Nothing => return,
             }
         }
     }
 
-    /// The next batch. None: nobody waits, or so few that another drain takes them along; this one is at its end.
-    fn next(&self, key: &W::Key) -> Option<Vec<Caller<W>>> {
+    async fn run(&self, key: &W::Key, callers: Vec<Caller<W>>) {
+        let (items, answers): (Vec<_>, Vec<_>) = callers.into_iter().unzip();
+        // A panic is a bug, and its callers are told so as their channels close; the lane goes on.
+        match AssertUnwindSafe(self.work.run(key, items)).catch_unwind().await {
+            Ok(Ok(outcomes)) => {
+                for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                    // Whoever has gone away need not know.
+                    let _ = answer.send(Ok(outcome));
+                }
+            }
+            Ok(Err(error)) => {
+                for answer in answers {
+                    let _ = answer.send(Err(error.clone()));
+                }
+            }
+            Err(_) => drop(answers),
+        }
+    }
+
+    /// What comes next for one who is under way, or who watches over those that wait.
+    fn next(&self, key: &W::Key, is_under_way: bool) -> Next<W> {
         let mut lanes = self.lanes();
-        let lane = lanes.get_mut(key)?;
-        let is_late = || lane.since + PATIENCE <= Instant::now();
-        let fewest = if lane.under_way > 1 && !is_late() { W::BESIDE } else { 1 };
-        if lane.waiting.len() < fewest {
-            lane.under_way -= 1;
-            if lane.under_way == 0 {
+        let Some(lane) = lanes.get_mut(key) else { return Next::Nothing };
+        let others = lane.under_way - usize::from(is_under_way);
+        let until = lane.since + PATIENCE;
+        let fewest = if others == 0 || until <= Instant::now() { 1 } else { W::BESIDE };
+        lane.is_watched &= is_under_way;
+        if others < W::ABREAST && lane.waiting.len() >= fewest {
+            lane.under_way = others + 1;
+            let size = lane.waiting.len().min(W::MOST);
+            return Next::Batch(lane.waiting.drain(..size).collect());
+        }
+        lane.under_way = others;
+        if lane.waiting.is_empty() || others == W::ABREAST || lane.is_watched {
+            if lane.waiting.is_empty() && others == 0 {
                 lanes.remove(key);
             }
-            return None;
+            return Next::Nothing;
         }
-        let size = lane.waiting.len().min(W::MOST);
-        Some(lane.waiting.drain(..size).collect())
+        lane.is_watched = true;
+        Next::Later(until)
     }
+}
+
+/// What one who serves a lane does next.
+enum Next<W: Work> {
+    /// Serve these.
+    Batch(Vec<Caller<W>>),
+    /// Look again then: those who wait are too few to go out beside another batch, unless that one takes long.
+    Later(Instant),
+    /// Nobody waits, or others look after them.
+    Nothing,
 }
 
 #[cfg(test)]
@@ -292,6 +293,36 @@ mod tests {
         gate.add_permits(2);
         let served = hangs.await.unwrap().into_iter().chain(both.await.unwrap());
         assert_eq!(served.map(Result::unwrap).collect::<Vec<_>>(), [1, 2, 2]);
+        tokio::time::sleep(2 * PATIENCE).await;
+        assert!(batcher.0.lanes().is_empty());
+    }
+
+    #[tokio::test]
+    async fn few_who_are_left_over_when_one_of_two_calls_hangs_are_served_too() {
+        let gate = Arc::new(Semaphore::new(0));
+        let batcher = Arc::new(Batcher::new(Gate(Arc::clone(&gate))));
+        let come = |callers: usize| {
+            let batcher = Arc::clone(&batcher);
+            tokio::spawn(async move { futures_util::future::join_all((0..callers).map(|_| batcher.ask((), ()))).await })
+        };
+        let until = async |state: (usize, usize)| {
+            while batcher.state() != state {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let one = come(1);
+        until((1, 0)).await;
+        let other = come(3);
+        until((2, 0)).await;
+        let late = come(1);
+        until((2, 1)).await;
+        // One call ends, and the other one hangs.
+        gate.add_permits(1);
+        until((2, 0)).await;
+        gate.add_permits(2);
+        for (callers, size) in [(one, 1), (other, 3), (late, 1)] {
+            assert!(callers.await.unwrap().into_iter().all(|outcome| outcome.unwrap() == size));
+        }
         tokio::time::sleep(2 * PATIENCE).await;
         assert!(batcher.0.lanes().is_empty());
     }

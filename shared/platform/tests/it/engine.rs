@@ -1,10 +1,10 @@
 //! The rules of the seat engine, one by one: on a single Redis and on a three-node cluster.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::join_all;
 use platform::{
-    domain::{EndReason, Refusal, SeatUnit, SessionId, SessionKey},
+    domain::{Clock, EndReason, Refusal, SeatUnit, SessionId, SessionKey},
     seats::{Acquired, Heartbeat, Inspected, RedisSettings},
 };
 use testkit::{Customer, policy};
@@ -32,6 +32,7 @@ on_both! {
     a_process_seat_is_told_apart_by_its_idempotency_key
     the_same_request_is_replayed_and_another_one_is_refused
     two_containers_race_for_seats_and_none_is_given_twice
+    a_seat_that_is_taken_at_the_same_moment_costs_nobody_else_of_the_commit_anything
     looking_takes_no_seat
     usage_is_counted
 }
@@ -335,6 +336,30 @@ async fn two_containers_race_for_seats_and_none_is_given_twice(redis: RedisSetti
     seats.sort_unstable();
     assert_eq!(seats, (1..=10).collect::<Vec<_>>());
     assert_eq!(rig.open_sessions().await, 10);
+}
+
+async fn a_seat_that_is_taken_at_the_same_moment_costs_nobody_else_of_the_commit_anything(redis: RedisSettings) {
+    let rig = Rig::on(redis).await;
+    let customer = rig.database.customer(policy(30)).await;
+    let seat = async |name: String| rig.seat(&customer, &name).await;
+    let old = join_all((1..=10).map(|number| seat(format!("old-{number}")))).await;
+    // A container that knows of another Redis, say, is about to commit a session on the number that Redis gives out next.
+    let other = rig.database.owner().await;
+    let sit = "INSERT INTO sessions (id, tenant_id, license_id, seat, holder, hardware_id, user_email, started_at, expires_at)
+               VALUES (gen_random_uuid(), $1, $2, 11, '\\x01', 'other', 'user@test.example', $3, $3::timestamptz + interval '6 minutes')";
+    other.batch_execute("BEGIN").await.unwrap();
+    other.execute(sit, &[&customer.tenant.as_uuid(), &customer.license.as_uuid(), &rig.clock.now()]).await.unwrap();
+    let acquired = join_all((1..=10).map(|number| seat(format!("new-{number}"))));
+    let released = join_all(old.iter().map(|seat| rig.release(seat.session)));
+    let commit = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        other.batch_execute("COMMIT").await.unwrap();
+    };
+    let (acquired, released, ()) = tokio::join!(acquired, released, commit);
+    assert!(released.iter().all(Option::is_some));
+    let seats: HashSet<u32> = acquired.iter().map(|seat| seat.number.get()).collect();
+    assert!(seats.len() == 10 && !seats.contains(&11), "{seats:?}");
+    assert_eq!(rig.open_sessions().await, 11);
 }
 
 async fn looking_takes_no_seat(redis: RedisSettings) {

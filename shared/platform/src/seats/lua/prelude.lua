@@ -40,11 +40,11 @@ local function sit(session, seat, holder, hardware, idempotency, expires)
     call('SETBIT', TAKEN, digits(seat - 1), '1')
 end
 
--- Takes one session out, and nothing of a later session of the same holder.
+-- Takes one session out, and nothing of a later session of the same holder. Returns whether it was there.
 local function remove(session)
     local record = call('HGET', SESSIONS, session)
     call('ZREM', EXPIRY, session)
-    if not record then return end
+    if not record then return false end
     call('HDEL', SESSIONS, session)
     call('SETBIT', TAKEN, digits(struct.unpack('>I4', record, 9) - 1), '0')
     local holder, idempotency = string.sub(record, 13, 28), #record >= 76 and string.sub(record, 61, 76) or ''
@@ -53,20 +53,24 @@ local function remove(session)
         local replay = call('HGET', REPLAYS, idempotency)
         if replay and string.sub(replay, 17, 32) == session then call('HDEL', REPLAYS, idempotency) end
     end
+    return true
 end
 
 -- Sessions whose time has come by the index: those that beat meanwhile get their true place in it, the others give their
--- seats back. A batch at a time; returns how many it was. The sweep keeps the index so fresh that hardly a live one comes here.
+-- seats back. A batch at a time; returns how many it was, and whether it was the last. The sweep keeps the index so fresh that hardly
+-- a live one comes here.
 local function settle()
     local due = call('ZRANGEBYSCORE', EXPIRY, '-inf', digits(now), 'LIMIT', '0', '128')
     for _, session in ipairs(due) do
         local expires = expiry(session)
         if expires > now then call('ZADD', EXPIRY, digits(expires), session) else remove(session) end
     end
-    return #due
+    return #due, #due < 128
 end
 
-local function used()
+-- Seats in use: all that are in the index where it is settled.
+local function used(is_settled)
+    if is_settled then return call('ZCARD', EXPIRY) end
     return call('ZCOUNT', EXPIRY, '(' .. digits(now), '+inf')
 end
 

@@ -4,7 +4,8 @@
 -- refuses answers to repeated releases, and never keeps a seat from others.
 -- Atomic because the number must not be freed for a later session that took it in between.
 if call('HEXISTS', POLICY, 'warm') == 0 then return { 'cold' } end
-local may, missing = pass(KEYS[9], tonumber(ARGV[3]), tonumber(ARGV[4]))
-remove(ARGV[2])
-settle()
-return { may and 'released' or 'limited', missing, used() }
+local sat = remove(ARGV[2])
+-- While it sits, nobody has counted it here.
+local may, missing = pass(KEYS[9], tonumber(ARGV[3]), tonumber(ARGV[4]), sat)
+local _, is_settled = settle()
+return { may and 'released' or 'limited', missing, used(is_settled) }

@@ -69,15 +69,11 @@ struct Written {
 impl Entries {
     /// Writes the releases, and the grants if they are wanted.
     async fn write(&self, tenant: TenantId, entries: &[Entry], now: Timestamp, with_grants: bool) -> Result<Written, Error> {
-        let (mut grants, mut grants_at, mut due): (Vec<GrantRow<'_>>, Vec<Timestamp>, Vec<Timestamp>) = (vec![], vec![], vec![]);
+        let mut chosen: Vec<&Grant> = vec![];
         let (mut ended, mut ended_of): (Vec<Uuid>, Vec<Uuid>) = (vec![], vec![]);
         for entry in entries {
             match entry {
-                Entry::Grant(grant) if with_grants => {
-                    grants.push(grant.row()?);
-                    grants_at.push(grant.place.now);
-                    due.push(grant.place.expires_at);
-                }
+                Entry::Grant(grant) if with_grants => chosen.push(grant),
                 Entry::Grant(_) => {}
                 Entry::Release(session) => {
                     ended.push(session.key.as_uuid());
@@ -85,6 +81,8 @@ impl Entries {
                 }
             }
         }
+        chosen.sort_unstable_by_key(|grant| (grant.license.id, grant.place.seat));
+        let grants = chosen.iter().map(|grant| grant.row()).collect::<Result<Vec<GrantRow<'_>>, _>>()?;
         macro_rules! column {
             ($row:ident => $value:expr) => {
                 &grants.iter().map(|$row| $value).collect::<Vec<_>>()
@@ -101,8 +99,8 @@ impl Entries {
             column!(row => row.email),
             column!(row => row.idempotency_key.as_ref().map(|key| &key[..])),
             column!(row => row.request_hash),
-            &grants_at,
-            &due,
+            column!(row => row.at),
+            column!(row => row.expires_at),
             column!(row => row.limit),
         ];
         let release: [&(dyn ToSql + Sync); 4] = [&of, &ended, &ended_of, &now];

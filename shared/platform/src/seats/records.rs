@@ -37,8 +37,8 @@ pub(super) struct LiveSession {
 // One row for each grant of the batch with nothing in its way: nobody on the seat, the holder on none. The guards themselves speak
 // only where two grant the same seat at the same moment; to let them speak each time, with `ON CONFLICT`, takes PostgreSQL longer than to look.
 // The limit matters after it was lowered: a session on a number above it counts too, even if Redis has forgotten it; and a half-done grant of
-// such a number is finished only if there is room all the same. A blocked device gets none. Sorted, so that two batches wait for each
-// other in one direction only.
+// such a number is finished only if there is room all the same. A blocked device gets none. Whoever asks sorts by license and seat, so that
+// two batches wait for each other in one direction only.
 pub(super) const GRANT: &str = "-- seats::grant
 WITH granted AS (
     INSERT INTO sessions (tenant_id, license_id, id, seat, holder, hardware_id, user_email, idempotency_key, request_hash,
@@ -58,7 +58,6 @@ WITH granted AS (
     ) IS NULL AND NOT EXISTS (
         SELECT FROM hardware_blocks b WHERE b.license_id = asked.license_id AND b.hardware_id = asked.hardware_id AND b.until > asked.at
     )
-    ORDER BY license_id, seat
     RETURNING id, license_id, started_at
 ), audited AS (
     INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)
@@ -109,6 +108,8 @@ pub(super) struct GrantRow<'a> {
     pub(super) email: &'a str,
     pub(super) idempotency_key: Option<[u8; 16]>,
     pub(super) request_hash: Option<&'a [u8]>,
+    pub(super) at: Timestamp,
+    pub(super) expires_at: Timestamp,
     pub(super) limit: i32,
 }
 
@@ -125,6 +126,8 @@ impl Grant {
             email: self.applicant.user_email.as_str(),
             idempotency_key,
             request_hash: idempotency_key.map(|_| &self.applicant.request_hash[..]),
+            at: self.place.now,
+            expires_at: self.place.expires_at,
             limit: number(self.license.policy.seat_limit())?,
         })
     }
@@ -133,10 +136,9 @@ impl Grant {
 /// Records a grant and ends the dead sessions in its way. False: someone sits on that seat, or that holder sits already.
 pub(super) async fn grant_over_dead(database: &Database, grant: &Grant) -> Result<bool, Error> {
     let row = grant.row()?;
-    let (tenant, place) = (grant.license.tenant, &grant.place);
     let key = row.idempotency_key.as_ref().map(|key| &key[..]);
     let params: [&(dyn ToSql + Sync); 12] = [
-        &tenant.as_uuid(),
+        &grant.license.tenant.as_uuid(),
         &row.license,
         &row.session,
         &row.seat,
@@ -145,11 +147,11 @@ pub(super) async fn grant_over_dead(database: &Database, grant: &Grant) -> Resul
         &row.email,
         &key,
         &row.request_hash,
-        &place.now,
-        &place.expires_at,
+        &row.at,
+        &row.expires_at,
         &row.limit,
     ];
-    Ok(!database.query_as(tenant, GRANT_OVER_DEAD, &params).await?.is_empty())
+    Ok(!database.query_as(grant.license.tenant, GRANT_OVER_DEAD, &params).await?.is_empty())
 }
 
 pub(super) const BLOCKED: &str = "-- seats::blocked

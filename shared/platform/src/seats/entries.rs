@@ -20,7 +20,7 @@ const BATCH: usize = 128;
 /// Commits of one tenant under way at the same time.
 const ABREAST: usize = 2;
 /// Fewest entries that are worth a commit of their own while another is under way.
-const BESIDE: usize = 8;
+const BESIDE: usize = 16;
 
 /// What is to be recorded.
 pub(super) enum Entry {

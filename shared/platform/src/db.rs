@@ -16,7 +16,7 @@ mod transaction;
 use std::time::Duration;
 
 use clap::Args;
-use deadpool_postgres::{QueueMode, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, QueueMode, RecyclingMethod, Runtime, Timeouts};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 use tokio_postgres::{Config, Row, config::SslMode, types::ToSql};
@@ -161,6 +161,7 @@ impl Database {
         };
         let pool = Pool::builder(manager)
             .max_size(settings.database_pool_size as usize)
+            // The one used last, whose server process has everything at hand still: taken by turns, each would find its caches cold.
             .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts { wait: Some(CONNECT), create: Some(CONNECT), recycle: Some(CONNECT) })

@@ -201,6 +201,9 @@ async fn nobody_changes_or_deletes_an_event() {
         "UPDATE audit_events SET actor = 'nobody'",
         "DELETE FROM audit_events",
         "TRUNCATE audit_events",
+        "UPDATE audit_events_of_seats SET actor = 'nobody'",
+        "DELETE FROM audit_events_of_others",
+        "TRUNCATE audit_events_of_seats",
         "MERGE INTO audit_events AS e
         USING (VALUES (1)) AS x (n) ON true WHEN MATCHED THEN DELETE",
     ];
@@ -223,6 +226,7 @@ async fn nobody_changes_or_deletes_an_event() {
                 "ALTER TABLE audit_events DISABLE TRIGGER ALL",
                 "DROP TRIGGER audit_events_stay ON audit_events",
                 "DROP TABLE audit_events",
+                "ALTER TABLE audit_events DETACH PARTITION audit_events_of_seats",
             ] {
                 assert!(client.batch_execute(around).await.is_err(), "{role:?}: {around}");
             }

@@ -60,7 +60,7 @@ WITH granted AS (
     )
     RETURNING id, license_id, started_at
 ), audited AS (
-    INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)
+    INSERT INTO audit_events_of_seats (tenant_id, at, actor, action, license_id, session_id)
     SELECT $1, started_at, 'client', 'session.acquired', license_id, id FROM granted
 )
 SELECT id FROM granted";
@@ -197,7 +197,7 @@ WITH released AS (
     WHERE id = ANY ($2::uuid[]) AND license_id = ($3::uuid[])[array_position($2, id)] AND coalesce(ended_reason, '') = ''
     RETURNING id, license_id, ended_at
 ), audited AS (
-    INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)
+    INSERT INTO audit_events_of_seats (tenant_id, at, actor, action, license_id, session_id)
     SELECT $1, ended_at, 'client', 'session.released', license_id, id FROM released
 )
 SELECT id FROM released";

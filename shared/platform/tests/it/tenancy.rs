@@ -16,7 +16,7 @@ async fn as_role(database: &TestDatabase, role: &str) -> Client {
 async fn every_table_with_a_tenant_has_forced_row_level_security() {
     let database = TestDatabase::new().await;
     let owner = database.owner().await;
-    let unforced = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+    let unforced = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
                     AND NOT (relrowsecurity AND relforcerowsecurity) AND relname <> 'refinery_schema_history'";
     let unforced: Vec<String> = owner.query(unforced, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     assert!(unforced.is_empty(), "{unforced:?}");
@@ -45,8 +45,13 @@ async fn a_function_sees_its_tenant_and_no_other() {
     client.query("SELECT set_config('coditect.tenant', $1, false)", &[&ours.tenant.as_uuid().to_string()]).await.unwrap();
     let seen: Vec<uuid::Uuid> = client.query("SELECT id FROM licenses", &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     assert_eq!(seen, [ours.license.as_uuid()]);
-    let smuggle = "INSERT INTO audit_events (tenant_id, at, actor, action) VALUES ($1, now(), 'x', 'x')";
-    assert!(client.execute(smuggle, &[&theirs.tenant.as_uuid()]).await.is_err(), "a row of another tenant can be written");
+    for smuggle in [
+        "INSERT INTO audit_events (tenant_id, at, actor, action) VALUES ($1, now(), 'x', 'x')",
+        "INSERT INTO audit_events_of_seats (tenant_id, at, actor, action) VALUES ($1, now(), 'client', 'session.acquired')",
+    ] {
+        assert!(client.execute(smuggle, &[&theirs.tenant.as_uuid()]).await.is_err(), "a row of another tenant can be written: {smuggle}");
+        assert_eq!(client.execute(smuggle, &[&ours.tenant.as_uuid()]).await.unwrap(), 1);
+    }
 }
 
 #[tokio::test]
@@ -62,6 +67,8 @@ async fn a_function_may_do_only_what_serving_needs() {
         "UPDATE sessions SET seat = 1",
         "SELECT * FROM users",
         "SELECT * FROM audit_events",
+        "SELECT * FROM audit_events_of_seats",
+        "INSERT INTO audit_events_of_others (at, actor, action) VALUES (now(), 'x', 'x')",
         "DELETE FROM audit_events",
         "UPDATE audit_events SET actor = 'nobody'",
         "TRUNCATE sessions",
@@ -121,7 +128,14 @@ async fn nobody_who_serves_changes_what_was_written_down() {
     for role in ["coditect_functions", "coditect_jobs", "coditect_admin", "coditect_resolver"] {
         let client = as_role(&database, role).await;
         client.batch_execute("SELECT set_config('coditect.staff', 'yes', false)").await.unwrap();
-        for forbidden in ["UPDATE audit_events SET actor = 'nobody'", "DELETE FROM audit_events", "TRUNCATE audit_events"] {
+        for forbidden in [
+            "UPDATE audit_events SET actor = 'nobody'",
+            "DELETE FROM audit_events",
+            "TRUNCATE audit_events",
+            "SELECT * FROM audit_events_of_seats",
+            "SELECT * FROM audit_events_of_others",
+            "DELETE FROM audit_events_of_seats",
+        ] {
             let refused = client.batch_execute(forbidden).await.expect_err(forbidden);
             assert_eq!(refused.code(), Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE), "{role}: {forbidden}");
         }

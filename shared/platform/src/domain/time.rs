@@ -57,7 +57,7 @@ pub mod rfc3339_millis {
     /// # Errors
     /// Those of the serializer.
     pub fn serialize<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&moment.format("%Y-%m-%dT%H:%M:%S%.3fZ"))
+        serializer.serialize_str(&super::rfc3339(*moment))
     }
 }
 

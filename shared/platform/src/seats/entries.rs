@@ -69,11 +69,11 @@ struct Written {
 impl Entries {
     /// Writes the releases, and the grants if they are wanted.
     async fn write(&self, tenant: TenantId, entries: &[Entry], now: Timestamp, with_grants: bool) -> Result<Written, Error> {
-        let mut chosen: Vec<&Grant> = vec![];
+        let mut grants: Vec<GrantRow<'_>> = vec![];
         let (mut ended, mut ended_of): (Vec<Uuid>, Vec<Uuid>) = (vec![], vec![]);
         for entry in entries {
             match entry {
-                Entry::Grant(grant) if with_grants => chosen.push(grant),
+                Entry::Grant(grant) if with_grants => grants.push(grant.row()?),
                 Entry::Grant(_) => {}
                 Entry::Release(session) => {
                     ended.push(session.key.as_uuid());
@@ -81,8 +81,7 @@ impl Entries {
                 }
             }
         }
-        chosen.sort_unstable_by_key(|grant| (grant.license.id, grant.place.seat));
-        let grants = chosen.iter().map(|grant| grant.row()).collect::<Result<Vec<GrantRow<'_>>, _>>()?;
+        grants.sort_unstable_by_key(|row| (row.license, row.seat));
         macro_rules! column {
             ($row:ident => $value:expr) => {
                 &grants.iter().map(|$row| $value).collect::<Vec<_>>()

@@ -61,13 +61,13 @@ if mine then
 end
 
 -- Expired sessions give their seats back, a batch at a time: as many as are needed to find a number within the limit.
-local limit, seat, settled, is_settled = seats + overage, nil, nil, nil
+local limit, seat = seats + overage, nil
 repeat
-    settled, is_settled = settle()
+    local settled = settle()
     seat = call('BITPOS', TAKEN, '0') + 1
 until seat <= limit or settled == 0
 
-local in_use = used(is_settled)
+local in_use = used()
 if in_use >= limit or seat > limit then
     count(':denied')
     return { 'full', missing, now, in_use, earliest() }
@@ -81,7 +81,7 @@ end
 if now - tonumber(known[3] or 0) >= 3600000 then
     keep()
 else
-    if in_use == 0 then keep_all_but_policy(2, 4) end
+    if in_use == 0 then keep_all_but_policy(2, 5) end
     if idempotency ~= '' then keep_all_but_policy(6, 6) end
 end
 in_use = in_use + 1

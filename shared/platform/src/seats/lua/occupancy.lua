@@ -6,5 +6,5 @@ local known = call('HMGET', POLICY, 'warm', 'version')
 if not known[1] then return { 'cold' } end
 local may, missing = pass(KEYS[9], tonumber(ARGV[2]), tonumber(ARGV[3]))
 if not may then return { 'limited', missing } end
-local _, is_settled = settle()
-return { 'occupied', missing, used(is_settled), tonumber(known[2]) }
+settle()
+return { 'occupied', missing, used(), tonumber(known[2]) }

@@ -56,20 +56,23 @@ local function remove(session)
     return true
 end
 
+-- Whether nothing in the index is due any more.
+local is_settled = false
+
 -- Sessions whose time has come by the index: those that beat meanwhile get their true place in it, the others give their
--- seats back. A batch at a time; returns how many it was, and whether it was the last. The sweep keeps the index so fresh that hardly
--- a live one comes here.
+-- seats back. A batch at a time; returns how many it was. The sweep keeps the index so fresh that hardly a live one comes here.
 local function settle()
     local due = call('ZRANGEBYSCORE', EXPIRY, '-inf', digits(now), 'LIMIT', '0', '128')
     for _, session in ipairs(due) do
         local expires = expiry(session)
         if expires > now then call('ZADD', EXPIRY, digits(expires), session) else remove(session) end
     end
-    return #due, #due < 128
+    is_settled = #due < 128
+    return #due
 end
 
--- Seats in use: all that are in the index where it is settled.
-local function used(is_settled)
+-- Seats in use: once it is settled, all that are in the index.
+local function used()
     if is_settled then return call('ZCARD', EXPIRY) end
     return call('ZCOUNT', EXPIRY, '(' .. digits(now), '+inf')
 end

@@ -11,8 +11,6 @@ local cold = call('HEXISTS', POLICY, 'warm') == 0
 local on_seat = {}
 if cold then
     for key = 2, 6 do call('DEL', KEYS[key]) end
-    -- It is there from now on, whoever sits, and with it its time to live.
-    call('SETBIT', TAKEN, 0, 0)
 else
     local all = call('HGETALL', SESSIONS)
     for i = 1, #all, 2 do on_seat[struct.unpack('>I4', all[i + 1], 9)] = all[i] end

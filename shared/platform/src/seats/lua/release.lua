@@ -7,5 +7,5 @@ if call('HEXISTS', POLICY, 'warm') == 0 then return { 'cold' } end
 local sat = remove(ARGV[2])
 -- While it sits, nobody has counted it here.
 local may, missing = pass(KEYS[9], tonumber(ARGV[3]), tonumber(ARGV[4]), sat)
-local _, is_settled = settle()
-return { may and 'released' or 'limited', missing, used(is_settled) }
+settle()
+return { may and 'released' or 'limited', missing, used() }

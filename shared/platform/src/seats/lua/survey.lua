@@ -56,7 +56,6 @@ if not scans[part] then
         wrong = wrong + 1
         if mend then
             call('DEL', TAKEN)
-            call('SETBIT', TAKEN, 0, 0)
             for _, record in ipairs(call('HVALS', SESSIONS)) do call('SETBIT', TAKEN, struct.unpack('>I4', record, 9) - 1, 1) end
             keep()
         end

@@ -3,14 +3,14 @@
 use axum::{
     Router,
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
 use platform::{
     domain::{Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, SessionId, Timestamp, rfc3339_millis},
     seats::{Acquired, Applicant, Seat},
     signing::{Leaf, Lease},
-    web::{AcquireParts, ApiError, Checked, Fields, JsonObject, SignedSeats},
+    web::{AcquireParts, ApiError, Checked, Fields, JsonObject, SignedSeats, json},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -173,8 +173,4 @@ fn answer(seat: &Seat, leaf: &Leaf, nonce: Option<&Nonce>) -> Result<Vec<u8>, Ap
         seats_total: seat.occupancy.total,
     };
     serde_json::to_vec(&answer).map_err(|error| ApiError::Internal(error.into()))
-}
-
-fn json(status: StatusCode, body: Vec<u8>) -> Response {
-    (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }

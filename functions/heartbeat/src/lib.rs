@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State, response::IntoResponse};
+use axum::{Router, extract::State, response::IntoResponse};
 use platform::{
     domain::{Nonce, SessionId, Timestamp, rfc3339_millis},
     seats::{Heartbeat, Renewal},
     signing::{self, Keyring, Lease},
-    web::{ApiError, Checked, Fields, JsonObject, SignedSeats},
+    web::{ApiError, Checked, Fields, JsonAnswer, JsonObject, SignedSeats},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -79,7 +79,7 @@ async fn heartbeat(State(parts): State<SignedSeats>, JsonObject(body): JsonObjec
     fields.finish()?;
     let (beat, verdict) = parts.seats.heartbeat(session_id).await?.passed()?;
     let answer = match beat {
-        Heartbeat::Renewed(renewal) => Ok(Json(Answer {
+        Heartbeat::Renewed(renewal) => Ok(JsonAnswer(Answer {
             session_id,
             last_heartbeat: renewal.at,
             expires_at: renewal.expires_at,

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State, response::IntoResponse};
+use axum::{Router, extract::State, response::IntoResponse};
 use platform::{
     domain::{SessionId, Timestamp, rfc3339_millis},
     seats::Engine,
-    web::{ApiError, Checked, Fields, JsonObject},
+    web::{ApiError, Checked, Fields, JsonAnswer, JsonObject},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -63,5 +63,5 @@ async fn release(State(seats): State<Arc<Engine>>, JsonObject(body): JsonObject)
     let Some(session_id) = session_id else { return Err(fields.into_error()) };
     let (released, verdict) = seats.release(session_id).await?.passed()?;
     let released = released.ok_or(ApiError::SessionNotFound)?;
-    Ok(Checked(verdict, Json(Answer { session_id, released_at: released.at, seats_used: released.seats_used })))
+    Ok(Checked(verdict, JsonAnswer(Answer { session_id, released_at: released.at, seats_used: released.seats_used })))
 }

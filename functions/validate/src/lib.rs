@@ -4,12 +4,12 @@ use axum::{
     Router,
     extract::State,
     http::HeaderMap,
-    response::{IntoResponse, Json, Response},
+    response::{IntoResponse, Response},
 };
 use platform::{
     domain::{LicenseData, LicenseKey, Permission},
     seats::Inspected,
-    web::{ApiError, Checked, ClientAddress, Fields, JsonObject, ValidateParts},
+    web::{ApiError, Checked, ClientAddress, Fields, JsonAnswer, JsonObject, ValidateParts},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -76,7 +76,7 @@ async fn validate(
     let Some(license_key) = license_key else { return Err(fields.into_error()) };
     let (inspected, verdict) = parts.seats.inspect(&license_key, caller.as_ref(), &client.network()).await?.passed()?;
     let answer = match inspected {
-        Inspected::Usable(license, occupancy) => Ok(Json(Answer {
+        Inspected::Usable(license, occupancy) => Ok(JsonAnswer(Answer {
             license_data: LicenseData::of(&license),
             status: license.status.as_str(),
             seats_used: occupancy.used,

@@ -40,20 +40,21 @@ const VALUES: [u8; 256] = {
     values
 };
 
+/// The fewest bytes that are a whole number of symbols, and how many these are.
+const BYTES_OF_GROUP: usize = 5;
+const SYMBOLS_OF_GROUP: usize = 8;
+
 /// Writes `bytes` as `N` symbols, the last padded with zero bits.
 pub(super) fn encode<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let (mut text, mut bits, mut held, mut at) = ([b'0'; N], 0_u32, 0_u32, 0);
-    for &byte in bytes {
-        bits = (bits << 8) | u32::from(byte);
-        held += 8;
-        while held >= 5 {
-            held -= 5;
-            text[at] = SYMBOLS[(bits >> held) as usize & 31];
-            at += 1;
+    let mut text = [b'0'; N];
+    for (bytes, text) in bytes.chunks(BYTES_OF_GROUP).zip(text.chunks_mut(SYMBOLS_OF_GROUP)) {
+        let mut bits = [0; 8];
+        bits[..bytes.len()].copy_from_slice(bytes);
+        let mut bits = u64::from_be_bytes(bits);
+        for place in text {
+            bits = bits.rotate_left(5);
+            *place = SYMBOLS[(bits & 31) as usize];
         }
-    }
-    if held > 0 {
-        text[at] = SYMBOLS[(bits << (5 - held)) as usize & 31];
     }
     text
 }
@@ -63,21 +64,23 @@ pub(super) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     if text.len() != (N * 8).div_ceil(5) {
         return None;
     }
-    let (mut bytes, mut bits, mut held, mut at) = ([0; N], 0_u32, 0_u32, 0);
-    for &symbol in text {
-        let value = VALUES[symbol as usize];
-        if value == 255 {
+    let mut bytes = [0; N];
+    for (text, bytes) in text.chunks(SYMBOLS_OF_GROUP).zip(bytes.chunks_mut(BYTES_OF_GROUP)) {
+        let (mut bits, mut seen) = (0_u64, 0);
+        for (at, &symbol) in text.iter().enumerate() {
+            let value = VALUES[symbol as usize];
+            seen |= value;
+            bits |= u64::from(value) << (59 - 5 * at);
+        }
+        let bits = bits.to_be_bytes();
+        let (read, padding) = bits.split_at(bytes.len());
+        // No value has more than five bits.
+        if seen > 31 || padding != &[0; 8][..padding.len()] {
             return None;
         }
-        bits = (bits << 5) | u32::from(value);
-        held += 5;
-        if held >= 8 {
-            held -= 8;
-            bytes[at] = (bits >> held).to_le_bytes()[0];
-            at += 1;
-        }
+        bytes.copy_from_slice(read);
     }
-    (bits & ((1 << held) - 1) == 0).then_some(bytes)
+    Some(bytes)
 }
 
 #[cfg(test)]

@@ -162,8 +162,9 @@ pub(super) fn expires(record: Option<&[u8]>) -> Option<Timestamp> {
     record?.first_chunk().map(|bytes| from_millis(i64::from_be_bytes(*bytes)))
 }
 
-/// How many microseconds are missing from a session's allowance, by its record; 0 where an older version has written it.
+/// How many microseconds are missing from a session's allowance, by its record or the last eight bytes of it; 0 where an older version has
+/// written it.
 pub(super) fn missing(record: &[u8], now: Timestamp) -> u64 {
-    let whole = if let 68 | 84 = record.len() { record.last_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes)) } else { 0 };
+    let whole = if let 8 | 68 | 84 = record.len() { record.last_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes)) } else { 0 };
     u64::try_from(whole - now.timestamp_millis() * 1000).unwrap_or(0)
 }

@@ -127,15 +127,15 @@ impl Scripts {
                     let (used, seats, mut policy_is_old) = (found.count()?, found.count()?, found.count()? == 1);
                     let tenant = TenantId::from_uuid(Uuid::from_bytes(found.array()?));
                     for _ in license {
-                        let (expires, record) = (found.number()?, found.bytes()?);
+                        let record = found.bytes()?;
                         let allowance = limit.allowance(missing(&record, now));
                         let verdict = if limit.interval() == 0 { Verdict::Uncounted } else { Verdict::Within(allowance) };
-                        beats.push(Reply::Done(match (expires, refusal) {
-                            (0, _) => Counted::Served(Beat::Missing { now }, Verdict::Uncounted),
-                            (-1, _) => Counted::Beyond(allowance),
-                            (expires, Some(why)) => Counted::Served(Beat::Refused { expires_at: from_millis(expires), why }, verdict),
-                            (expires, None) => {
-                                let expires_at = from_millis(expires);
+                        beats.push(Reply::Done(match (expires(Some(&record)), refusal) {
+                            (None, _) => Counted::Served(Beat::Missing { now }, Verdict::Uncounted),
+                            // Only the end of a record.
+                            (Some(_), _) if record.len() == 8 => Counted::Beyond(allowance),
+                            (Some(expires_at), Some(why)) => Counted::Served(Beat::Refused { expires_at, why }, verdict),
+                            (Some(expires_at), None) => {
                                 let (seat, hardware) = seated(&record)?;
                                 // One of them checks the policy for all.
                                 let policy_is_old = mem::take(&mut policy_is_old);

@@ -2,29 +2,36 @@
 //! are told, and the counting of those who show no credential.
 
 use std::{
+    convert::Infallible,
     mem,
+    pin::{Pin, pin},
     sync::{
-        Arc, LazyLock,
+        Arc, LazyLock, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use axum::{
     Router,
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::{
         HeaderName, HeaderValue, Method, StatusCode,
         header::{CACHE_CONTROL, CONTENT_LENGTH},
     },
-    middleware::{self, Next},
     response::{IntoResponse, Json, Response},
     routing::get,
 };
 use serde_json::json;
+use tokio::time::timeout;
+use tower::{Service, layer::layer_fn};
 use uuid::Uuid;
 
-use super::{ApiError, ClientAddress, HttpSettings, Metrics, Origins, TraceContext, browsers, panics::caught, problem::Raised, spans};
+use super::{
+    ApiError, ClientAddress, HttpSettings, Metrics, Origins, TraceContext, browsers, metrics::RouteMeter, panics::caught, problem::Raised,
+    spans,
+};
 use crate::seats::Limiter;
 
 /// The id of a request: within the edge every request has one.
@@ -55,64 +62,115 @@ where
         }
     });
     let (origins, timeout) = (http.cors_origins.clone(), Duration::from_millis(http.request_timeout_ms));
+    let edge = Arc::new(Edge { metrics, limiter, origins, timeout });
     routes
         .route("/health", health.clone())
         .route("/health/", health)
         .route("/ready", ready.clone())
         .route("/ready/", ready)
         .fallback(async || ApiError::NotFound)
-        .layer(middleware::from_fn_with_state(Arc::new(Edge { metrics, limiter, origins, timeout }), edge))
+        .layer(layer_fn(move |inner| WithEdge { edge: Arc::clone(&edge), meter: Arc::default(), inner }))
 }
 
-async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
-    let trace = TraceContext::of(request.headers());
-    trace.scope(attend(&edge, trace, request, next)).await
+/// A route with the edge around it. A service by hand, because every request goes through it: axum's middleware from a function puts
+/// more into boxes, and moves more about.
+#[derive(Clone, Debug)]
+struct WithEdge<S> {
+    edge: Arc<Edge>,
+    /// Of the one route that this is.
+    meter: Arc<OnceLock<RouteMeter>>,
+    inner: S,
 }
 
-async fn attend(edge: &Edge, trace: TraceContext, mut request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let id = request_id(&request);
-    // Whoever writes down what was asked finds the id here, whoever chose it.
-    request.headers_mut().insert(REQUEST_ID, id.clone());
-    let method = method_name(request.method());
-    let is_options = request.method() == Method::OPTIONS;
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let origin = edge.origins.find(request.headers()).cloned();
-    let is_preflight = origin.is_some() && browsers::is_preflight(request.method(), request.headers());
-    let client = ClientAddress::found(request.extensions());
-    // In a box, or all of it would be moved with each of the futures around it.
-    let work = Box::pin(async {
-        if is_preflight {
-            return browsers::preflight();
-        }
-        let response = name_wrong_method(next.run(request).await, is_options);
-        edge.limiter.count_anonymous(client, response).await
+impl<S> Service<Request> for WithEdge<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let (edge, meter) = (Arc::clone(&self.edge), Arc::clone(&self.meter));
+        let trace = TraceContext::of(request.headers());
+        let asked = Asked::of(&mut request, &edge.origins);
+        let is_preflight = asked.origin.is_some() && browsers::is_preflight(request.method(), request.headers());
+        // Only begins it: nothing of it runs before the future does.
+        let work = (!is_preflight).then(|| self.inner.call(request));
+        Box::pin(trace.scope(attend(edge, meter, trace, asked, work)))
+    }
+}
+
+/// What is known of a request when it comes in.
+#[derive(Debug)]
+struct Asked {
+    begun: Instant,
+    id: HeaderValue,
+    method: &'static str,
+    route: Option<MatchedPath>,
+    client: ClientAddress,
+    origin: Option<HeaderValue>,
+}
+
+impl Asked {
+    fn of(request: &mut Request, origins: &Origins) -> Self {
+        let begun = Instant::now();
+        let id = request_id(request);
+        // Whoever writes down what was asked finds the id here, whoever chose it.
+        request.headers_mut().insert(REQUEST_ID, id.clone());
+        let (method, route) = (method_name(request.method()), request.extensions().get().cloned());
+        let (client, origin) = (ClientAddress::found(request.extensions()), origins.find(request.headers()).cloned());
+        Self { begun, id, method, route, client, origin }
+    }
+}
+
+/// Has the work done, unless a browser only asks first.
+async fn attend<W>(
+    edge: Arc<Edge>,
+    meter: Arc<OnceLock<RouteMeter>>,
+    trace: TraceContext,
+    asked: Asked,
+    work: Option<W>,
+) -> Result<Response, Infallible>
+where
+    W: Future<Output = Result<Response, Infallible>>,
+{
+    let Asked { begun, id, method, route, client, origin } = asked;
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let mut work = pin!(work);
+    let work = pin!(async {
+        let Some(work) = work.as_mut().as_pin_mut() else { return browsers::preflight() };
+        let Ok(response) = work.await;
+        edge.limiter.count_anonymous(client, name_wrong_method(response, method)).await
     });
-    let work = tokio::time::timeout(edge.timeout, caught(work));
-    let response = match work.await {
+    let response = match timeout(edge.timeout, caught(work)).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => ApiError::Internal(format!("panic: {panic}").into()).into_response(),
         Err(_) => ApiError::Timeout.into_response(),
     };
     let mut response = finish(response, &id);
-    let (route, status, took) = (route.as_ref().map_or("unmatched", MatchedPath::as_str), response.status().as_u16(), begun.elapsed());
-    edge.metrics.observe(route, method, status, took, trace);
+    let (status, took) = (response.status().as_u16(), begun.elapsed());
+    meter.get_or_init(|| edge.metrics.of_route(route)).observe(method, status, took, trace);
     spans::record(trace, method, route, status, took);
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     browsers::protect(headers);
     edge.origins.admit(origin.as_ref(), headers);
-    response
+    Ok(response)
 }
 
 /// Turns axum's bare 405 into an error of ours or, for OPTIONS, into an empty answer. To both axum adds `Allow` afterwards, with
 /// the methods that the route has.
-fn name_wrong_method(response: Response, is_options: bool) -> Response {
+fn name_wrong_method(response: Response, method: &str) -> Response {
     if response.status() != StatusCode::METHOD_NOT_ALLOWED {
         return response;
     }
-    if is_options { StatusCode::NO_CONTENT.into_response() } else { ApiError::MethodNotAllowed.into_response() }
+    if method == "OPTIONS" { StatusCode::NO_CONTENT.into_response() } else { ApiError::MethodNotAllowed.into_response() }
 }
 
 /// Turns what was answered into what leaves: errors into problem documents.

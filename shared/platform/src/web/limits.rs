@@ -1,9 +1,6 @@
 //! Limits on the wire: what a caller is told of its allowance (draft-ietf-httpapi-ratelimit-headers), and 429.
 
-use std::{
-    fmt::Write,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use axum::{
     Router,
@@ -65,12 +62,10 @@ impl<T: IntoResponse> IntoResponse for Checked<T> {
 
 /// Writes what is left of an allowance into an answer's head.
 pub(super) fn tell(headers: &mut HeaderMap, allowance: Allowance) {
-    // As many as an answer will have: the map grows once.
-    headers.reserve(11);
     headers.insert(RATELIMIT_POLICY, policy(allowance.limit()));
-    let mut state = String::with_capacity(40);
-    // Writing to a string cannot fail.
-    let _ = write!(state, "\"{}\";r={};t={}", allowance.limit().kind().as_str(), allowance.left(), allowance.whole_after());
+    let (mut left, mut whole_after) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let (left, whole_after) = (left.format(allowance.left()), whole_after.format(allowance.whole_after()));
+    let state = ["\"", allowance.limit().kind().as_str(), "\";r=", left, ";t=", whole_after].concat();
     headers.insert(RATELIMIT, state.try_into().expect("letters and digits fit in a header"));
 }
 

@@ -1,6 +1,9 @@
 //! Metrics, in the text format of Prometheus and `OpenMetrics`, on a port of their own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use axum::{Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
 use prometheus_client::{
@@ -32,14 +35,26 @@ struct Exemplar {
     trace_id: String,
 }
 
-type Durations = Family<RouteLabels, HistogramWithExemplars<Exemplar>, fn() -> HistogramWithExemplars<Exemplar>>;
+type Requests = Family<RequestLabels, Counter>;
+type Histogram = HistogramWithExemplars<Exemplar>;
+type Durations = Family<RouteLabels, Histogram, fn() -> Histogram>;
 
 /// What a process counts and shows.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: Family<RequestLabels, Counter>,
+    requests: Requests,
     durations: Durations,
+}
+
+/// What is counted of one route: whoever serves it keeps this, and need not look it up for each request.
+#[derive(Debug)]
+pub(super) struct RouteMeter {
+    route: String,
+    durations: Histogram,
+    requests: Requests,
+    /// Those of them that were counted before, by method and status.
+    known: RwLock<Vec<(&'static str, u16, Counter)>>,
 }
 
 impl Metrics {
@@ -58,10 +73,9 @@ impl Metrics {
         Self { registry, requests, durations }
     }
 
-    pub(super) fn observe(&self, route: &str, method: &'static str, status: u16, took: Duration, trace: TraceContext) {
-        self.requests.get_or_create(&RequestLabels { route: route.to_owned(), method, status }).inc();
-        let exemplar = trace.is_sampled.then(|| Exemplar { trace_id: trace.trace_id() });
-        self.durations.get_or_create(&RouteLabels { route: route.to_owned() }).observe(took.as_secs_f64(), exemplar, None);
+    pub(super) fn of_route(&self, route: &str) -> RouteMeter {
+        let durations = self.durations.get_or_create_owned(&RouteLabels { route: route.to_owned() });
+        RouteMeter { route: route.to_owned(), durations, requests: self.requests.clone(), known: RwLock::default() }
     }
 
     /// The page.
@@ -78,6 +92,23 @@ impl Metrics {
     }
 }
 
+impl RouteMeter {
+    pub(super) fn observe(&self, method: &'static str, status: u16, took: Duration, trace: TraceContext) {
+        let exemplar = trace.is_sampled.then(|| Exemplar { trace_id: trace.trace_id() });
+        self.durations.observe(took.as_secs_f64(), exemplar, None);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, count)) = known.iter().find(|known| (known.0, known.1) == (method, status)) {
+            count.inc();
+            return;
+        }
+        drop(known);
+        let count = self.requests.get_or_create_owned(&RequestLabels { route: self.route.clone(), method, status });
+        count.inc();
+        // One that stands there twice is the same count.
+        self.known.write().unwrap_or_else(PoisonError::into_inner).push((method, status, count));
+    }
+}
+
 async fn page(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.page())
 }
@@ -90,11 +121,28 @@ mod tests {
     fn a_sampled_request_leads_from_its_bucket_to_its_trace() {
         let metrics = Metrics::new(Registry::default());
         let sampled = TraceContext::continuing(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
-        metrics.observe("/thing", "GET", 200, Duration::from_millis(3), sampled);
-        metrics.observe("/other", "GET", 200, Duration::from_millis(3), TraceContext::continuing(None));
+        metrics.of_route("/thing").observe("GET", 200, Duration::from_millis(3), sampled);
+        metrics.of_route("/other").observe("GET", 200, Duration::from_millis(3), TraceContext::continuing(None));
         let page = metrics.page();
         let exemplars: Vec<_> = page.lines().filter(|line| line.contains(" # {")).collect();
         assert_eq!(exemplars.len(), 1);
         assert!(exemplars[0].contains(r#"route="/thing""#) && exemplars[0].contains(r#"trace_id="0af7651916cd43dd8448eb211c80319c""#));
+    }
+
+    #[test]
+    fn requests_are_counted_by_route_method_and_status() {
+        let metrics = Metrics::new(Registry::default());
+        let (one, again, other) = (metrics.of_route("/one"), metrics.of_route("/one"), metrics.of_route("/other"));
+        for (meter, method, status) in
+            [(&one, "GET", 200), (&one, "GET", 200), (&again, "GET", 200), (&one, "GET", 404), (&other, "POST", 200)]
+        {
+            meter.observe(method, status, Duration::from_millis(3), TraceContext::continuing(None));
+        }
+        let page = metrics.page();
+        for (route, method, status, count) in [("/one", "GET", 200, 3), ("/one", "GET", 404, 1), ("/other", "POST", 200, 1)] {
+            let line = format!(r#"coditect_http_requests_total{{route="{route}",method="{method}",status="{status}"}} {count}"#);
+            assert!(page.lines().any(|at| at == line), "{line}\n{page}");
+        }
+        assert!(page.contains("coditect_http_request_duration_seconds_count{route=\"/one\"} 4"));
     }
 }

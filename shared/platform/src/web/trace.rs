@@ -7,6 +7,7 @@ use std::sync::{
 };
 
 use axum::http::HeaderMap;
+use tokio::task::futures::TaskLocalFuture;
 use uuid::Uuid;
 
 use super::spans;
@@ -56,8 +57,8 @@ impl TraceContext {
     }
 
     /// Does the work as a part of this trace.
-    pub async fn scope<T>(self, work: impl Future<Output = T>) -> T {
-        CURRENT.scope(self, work).await
+    pub fn scope<F: Future>(self, work: F) -> TaskLocalFuture<Self, F> {
+        CURRENT.scope(self, work)
     }
 
     /// The trace, in 32 hexadecimal digits.

@@ -5,7 +5,7 @@
 --       number of sessions, their keys; those that are there twice must stand side by side
 -- Returns {now, then for each license: {'cold'} or
 --         {why it refuses or '', used, seats, 1 where the policy is due to be checked against PostgreSQL else 0, tenant,
---          then for each session: when it expires, -1 if it is beyond its limit or 0 if it is not alive here, and its record}}.
+--          then for each session: its record, only the last eight bytes of it if it is beyond its limit, '' if it is not alive here}}.
 -- Unless refused, the alive are renewed.
 -- Atomic because a session must not be renewed after it has been found dead, nor die between the look and the renewal, and
 -- because no two requests may pass for one.
@@ -45,7 +45,7 @@ for license = 1, #KEYS / 4 do
             before = session
             local expires = record and numbers('>I8', record) or 0
             if expires <= now then
-                expires, record = 0, record and ''
+                record = ''
             else
                 local size, spent, whole = #record, one_spent, 0
                 if size == 68 or size == 84 then
@@ -66,12 +66,11 @@ for license = 1, #KEYS / 4 do
                     record = (renewed or sub(record, 1, 8)) .. sub(record, 9, size) .. spent
                     records[i], writes[written + 1], writes[written + 2] = record, session, record
                     written = written + 2
-                    if renewed then expires = until_ end
                 else
-                    records[i], expires = record, -1
+                    records[i], record = record, sub(record, -8)
                 end
             end
-            found[4 + 2 * i], found[5 + 2 * i] = expires, record or ''
+            found[5 + i] = record
         end
         if written > 0 then call('HSET', SESSIONS, unpack(writes)) end
         if written > 0 and renewed then

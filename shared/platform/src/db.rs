@@ -2,7 +2,7 @@
 //!
 //! Every connection acts as a [`Role`] that owns nothing, from its very first statement: the role is one of the
 //! connection's start-up options. Row-level security does the rest: a statement sees the rows of the tenant that its
-//! transaction names, and none where it names none.
+//! transaction has named last, and none where it has named none.
 
 mod bootstrap;
 mod enrolment;
@@ -13,14 +13,13 @@ pub mod read;
 mod tls;
 mod transaction;
 
-use std::time::Duration;
+use std::{future::poll_fn, task::Poll, time::Duration};
 
 use clap::Args;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, QueueMode, RecyclingMethod, Runtime, Timeouts};
-use futures_util::future::join_all;
+use futures_util::future::maybe_done;
 use tokio::time::timeout;
 use tokio_postgres::{Config, Row, config::SslMode, types::ToSql};
-use uuid::Uuid;
 
 pub(crate) use bootstrap::bootstrap;
 pub use bootstrap::{Issued, NewCustomer};
@@ -42,8 +41,12 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// Names the tenant of a transaction.
 const SET_TENANT: &str = "-- db::set_tenant\nSELECT set_config('coditect.tenant', $1, true)";
 
-/// A statement and its parameters.
-pub type Statement<'a> = (&'a str, &'a [&'a (dyn ToSql + Sync)]);
+/// The same of one that waits for locks for moments only.
+const SET_TENANT_BRIEFLY: &str =
+    "-- db::set_tenant_briefly\nSELECT set_config('coditect.tenant', $1, true), set_config('lock_timeout', '50ms', true)";
+
+/// A statement and its parameters, and the tenant whose rows it sees.
+pub type Statement<'a> = (TenantId, &'a str, &'a [&'a (dyn ToSql + Sync)]);
 
 /// Where PostgreSQL is, and how much of it one process may use.
 #[derive(Args, Clone, Debug)]
@@ -57,6 +60,15 @@ pub struct DatabaseSettings {
     /// Connections that one process opens at the most
     #[arg(long, env = "DATABASE_POOL_SIZE", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_pool_size: u32,
+}
+
+/// How long a transaction waits for what another has locked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Patience {
+    /// As long as it may take at all.
+    UntilDeadline,
+    /// 50 ms, where it would hold up others to whom the lock is of no concern.
+    Moments,
 }
 
 /// What a connection may do: each is a role in the database with its own grants and policies.
@@ -196,39 +208,47 @@ impl Database {
     /// # Errors
     /// As [`Self::query_all_as`].
     pub async fn query_as(&self, tenant: TenantId, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        Ok(self.query_all_as(tenant, &[(sql, params)]).await?.swap_remove(0))
+        Ok(self.query_all_as(&[(tenant, sql, params)], Patience::UntilDeadline).await?.swap_remove(0))
     }
 
-    /// Runs statements in a transaction that sees the rows of `tenant`, in one round trip, and answers what each of them did.
+    /// Runs statements in one transaction, each of which sees the rows of its tenant, in one round trip, and answers what each of them did.
     ///
-    /// All messages (begin, tenant, statements, commit) leave together; if one fails, PostgreSQL turns the commit
+    /// All messages (begin, tenants, statements, commit) leave together; if one fails, PostgreSQL turns the commit
     /// into a rollback. Dropping the future does not stop what has left: it is done whole or not at all.
     ///
     /// # Errors
     /// Any [`Error`], that of the first statement which failed; after [`Error::Deadline`] it is not known whether they took effect.
-    pub async fn query_all_as(&self, tenant: TenantId, statements: &[Statement<'_>]) -> Result<Vec<Vec<Row>>, Error> {
+    pub async fn query_all_as(&self, statements: &[Statement<'_>], patience: Patience) -> Result<Vec<Vec<Row>>, Error> {
         within_deadline(async {
             let client = self.client().await?;
-            let set_tenant = client.prepare_cached(SET_TENANT).await?;
+            let set_tenant = match patience {
+                Patience::UntilDeadline => SET_TENANT,
+                Patience::Moments => SET_TENANT_BRIEFLY,
+            };
+            let set_tenant = client.prepare_cached(set_tenant).await?;
             let mut prepared = Vec::with_capacity(statements.len());
-            for (sql, _) in statements {
+            for (_, sql, _) in statements {
                 prepared.push(client.prepare_cached(sql).await?);
             }
-            let mut text = Uuid::encode_buffer();
-            let tenant: &str = tenant.as_uuid().hyphenated().encode_lower(&mut text);
-            let tenant: [&(dyn ToSql + Sync); 1] = [&tenant];
-            let queries = prepared.iter().zip(statements).map(|(statement, (_, params))| client.query(statement, params));
-            let (begin, set, rows, commit) = tokio::join!(
-                biased;
-                client.batch_execute("BEGIN"),
-                client.query(&set_tenant, &tenant),
-                join_all(queries),
-                client.batch_execute("COMMIT"),
-            );
-            begin?;
-            set?;
-            let rows = rows.into_iter().collect::<Result<_, _>>()?;
-            commit?;
+            let tenants: Vec<String> = statements.iter().map(|(tenant, ..)| tenant.as_uuid().to_string()).collect();
+            let tenants: Vec<[&(dyn ToSql + Sync); 1]> = tenants.iter().map(|tenant| [tenant as _]).collect();
+            let begin = sent(client.batch_execute("BEGIN")).await;
+            let mut answers = Vec::with_capacity(statements.len());
+            for (at, (tenant, _, params)) in statements.iter().enumerate() {
+                let is_set = at > 0 && statements[at - 1].0 == *tenant;
+                let set = if is_set { None } else { Some(sent(client.query(&set_tenant, &tenants[at])).await) };
+                answers.push((set, sent(client.query(&prepared[at], params)).await));
+            }
+            let commit = sent(client.batch_execute("COMMIT")).await;
+            begin.await?;
+            let mut rows = Vec::with_capacity(statements.len());
+            for (set, answer) in answers {
+                if let Some(set) = set {
+                    set.await?;
+                }
+                rows.push(answer.await?);
+            }
+            commit.await?;
             Ok(rows)
         })
         .await
@@ -305,6 +325,16 @@ fn words(error: &tokio_postgres::Error) -> String {
 }
 
 /// In a box, because what a driver keeps while it works is large, and would be carried about in every future that may come to this.
+/// Polls what asks PostgreSQL once, by which its message leaves, so that messages leave in the order of these calls. What is answered is the rest.
+async fn sent<T>(asking: impl Future<Output = T>) -> impl Future<Output = T> {
+    let mut asking = Box::pin(maybe_done(asking));
+    poll_fn(|context| Poll::Ready(asking.as_mut().poll(context).is_ready())).await;
+    async move {
+        asking.as_mut().await;
+        asking.as_mut().take_output().expect("nobody else takes it")
+    }
+}
+
 fn within_deadline<T>(work: impl Future<Output = Result<T, Error>>) -> impl Future<Output = Result<T, Error>> {
     let work = Box::pin(timeout(DEADLINE, work));
     async { work.await.unwrap_or(Err(Error::Deadline)) }

@@ -209,7 +209,7 @@ impl Engine {
     /// Records a grant, over the dead where they are in the way. False: the seat or the holder is taken, or the device is blocked.
     async fn record(&self, license: &Arc<License>, place: Place, applicant: &Applicant) -> Result<bool, Error> {
         let grant = Grant { license: Arc::clone(license), place, applicant: applicant.clone() };
-        let recorded = self.entries.ask(license.tenant, Entry::Grant(grant.clone())).await?;
+        let recorded = self.entries.record(license.tenant, Entry::Grant(grant.clone())).await?;
         Ok(recorded.is_some() || records::grant_over_dead(&self.database, &grant).await?)
     }
 

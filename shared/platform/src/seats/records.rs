@@ -63,7 +63,7 @@ WITH granted AS (
     INSERT INTO audit_events_of_seats (tenant_id, at, actor, action, license_id, session_id)
     SELECT $1, started_at, 'client', 'session.acquired', license_id, id FROM granted
 )
-SELECT id FROM granted";
+SELECT license_id, id FROM granted";
 
 // One grant where something stood in the way: dead sessions are ended first, in the same statement.
 pub(super) const GRANT_OVER_DEAD: &str = "-- seats::grant_over_dead
@@ -200,7 +200,7 @@ WITH released AS (
     INSERT INTO audit_events_of_seats (tenant_id, at, actor, action, license_id, session_id)
     SELECT $1, ended_at, 'client', 'session.released', license_id, id FROM released
 )
-SELECT id FROM released";
+SELECT license_id, id FROM released";
 
 pub(super) const EXPIRE: &str = "-- seats::expire
 WITH expired AS (

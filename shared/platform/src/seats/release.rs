@@ -50,7 +50,7 @@ impl Engine {
 
     async fn end_record(&self, license: &License, session: SessionKey) -> Result<Option<Timestamp>, Error> {
         let entry = Entry::Release(SessionId { license: license.id, key: session });
-        if let Some(at) = self.entries.ask(license.tenant, entry).await? {
+        if let Some(at) = self.entries.record(license.tenant, entry).await? {
             self.counters.released.inc();
             return Ok(Some(at));
         }

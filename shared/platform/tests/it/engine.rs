@@ -33,6 +33,7 @@ on_both! {
     the_same_request_is_replayed_and_another_one_is_refused
     two_containers_race_for_seats_and_none_is_given_twice
     a_seat_that_is_taken_at_the_same_moment_costs_nobody_else_of_the_commit_anything
+    a_tenant_whose_record_is_locked_holds_up_no_other
     looking_takes_no_seat
     usage_is_counted
 }
@@ -360,6 +361,40 @@ async fn a_seat_that_is_taken_at_the_same_moment_costs_nobody_else_of_the_commit
     let seats: HashSet<u32> = acquired.iter().map(|seat| seat.number.get()).collect();
     assert!(seats.len() == 10 && !seats.contains(&11), "{seats:?}");
     assert_eq!(rig.open_sessions().await, 11);
+}
+
+async fn a_tenant_whose_record_is_locked_holds_up_no_other(redis: RedisSettings) {
+    let rig = Rig::on(redis).await;
+    let (locked, free) = (rig.database.customer(policy(10)).await, rig.database.customer(policy(40)).await);
+    let stuck = join_all((0..4).map(async |number| rig.seat(&locked, &format!("device-{number}")).await)).await;
+    let old = join_all((0..8).map(async |number| rig.seat(&free, &format!("old-{number}")).await)).await;
+    // Somebody looks at the sessions of one tenant by hand, and has forgotten to commit.
+    let other = rig.database.owner().await;
+    other.batch_execute("BEGIN").await.unwrap();
+    other.execute("SELECT FROM sessions WHERE license_id = $1 FOR UPDATE", &[&locked.license.as_uuid()]).await.unwrap();
+    let begun = std::time::Instant::now();
+    let of_locked = join_all(stuck.iter().map(async |seat| rig.release(seat.session).await));
+    let of_free = async {
+        for (number, seat) in old.iter().enumerate() {
+            let device = format!("new-{number}");
+            let (released, acquired) = tokio::join!(rig.release(seat.session), rig.seat(&free, &device));
+            assert!(released.is_some() && acquired.license.id == free.license);
+        }
+        let took = begun.elapsed();
+        other.batch_execute("COMMIT").await.unwrap();
+        took
+    };
+    let (of_locked, took) = tokio::join!(of_locked, of_free);
+    assert!(of_locked.iter().all(Option::is_some));
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+    assert_eq!(rig.open_sessions().await, 8);
+    // Each is in its own tenant's audit log.
+    let audited = "SELECT count(*) FILTER (WHERE action = 'session.acquired'), count(*) FILTER (WHERE action = 'session.released')
+                   FROM audit_events WHERE tenant_id = $1 AND license_id = $2";
+    for (customer, events) in [(&locked, (4, 4)), (&free, (16, 8))] {
+        let row = rig.owner.query_one(audited, &[&customer.tenant.as_uuid(), &customer.license.as_uuid()]).await.unwrap();
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), events);
+    }
 }
 
 async fn looking_takes_no_seat(redis: RedisSettings) {

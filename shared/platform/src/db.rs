@@ -41,10 +41,6 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// Names the tenant of a transaction.
 const SET_TENANT: &str = "-- db::set_tenant\nSELECT set_config('coditect.tenant', $1, true)";
 
-/// The same of one that waits for locks for moments only.
-const SET_TENANT_BRIEFLY: &str =
-    "-- db::set_tenant_briefly\nSELECT set_config('coditect.tenant', $1, true), set_config('lock_timeout', '50ms', true)";
-
 /// A statement and its parameters, and the tenant whose rows it sees.
 pub type Statement<'a> = (TenantId, &'a str, &'a [&'a (dyn ToSql + Sync)]);
 
@@ -69,6 +65,15 @@ pub enum Patience {
     UntilDeadline,
     /// 50 ms, where it would hold up others to whom the lock is of no concern.
     Moments,
+}
+
+impl Patience {
+    const fn begin(self) -> &'static str {
+        match self {
+            Self::UntilDeadline => "BEGIN",
+            Self::Moments => "BEGIN; SET LOCAL lock_timeout = '50ms'",
+        }
+    }
 }
 
 /// What a connection may do: each is a role in the database with its own grants and policies.
@@ -221,18 +226,14 @@ impl Database {
     pub async fn query_all_as(&self, statements: &[Statement<'_>], patience: Patience) -> Result<Vec<Vec<Row>>, Error> {
         within_deadline(async {
             let client = self.client().await?;
-            let set_tenant = match patience {
-                Patience::UntilDeadline => SET_TENANT,
-                Patience::Moments => SET_TENANT_BRIEFLY,
-            };
-            let set_tenant = client.prepare_cached(set_tenant).await?;
+            let set_tenant = client.prepare_cached(SET_TENANT).await?;
             let mut prepared = Vec::with_capacity(statements.len());
             for (_, sql, _) in statements {
                 prepared.push(client.prepare_cached(sql).await?);
             }
             let tenants: Vec<String> = statements.iter().map(|(tenant, ..)| tenant.as_uuid().to_string()).collect();
             let tenants: Vec<[&(dyn ToSql + Sync); 1]> = tenants.iter().map(|tenant| [tenant as _]).collect();
-            let begin = sent(client.batch_execute("BEGIN")).await;
+            let begin = sent(client.batch_execute(patience.begin())).await;
             let mut answers = Vec::with_capacity(statements.len());
             for (at, (tenant, _, params)) in statements.iter().enumerate() {
                 let is_set = at > 0 && statements[at - 1].0 == *tenant;

@@ -7,10 +7,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use platform::{
-    domain::{Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, SessionId, Timestamp, rfc3339_millis},
+    domain::{Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, SessionId, Timestamp, pasted, rfc3339_millis},
     seats::{Acquired, Applicant, Seat},
     signing::{Leaf, Lease},
-    web::{AcquireParts, ApiError, Checked, Fields, JsonObject, SignedSeats, json},
+    web::{AcquireParts, ApiError, Checked, ClientAddress, Fields, JsonObject, SignedSeats, json},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -50,7 +50,7 @@ impl Request {
         let mut fields = Fields::parse(body, &["license_key", "hardware_id", "user_email", "nonce"])?;
         let license_key = fields.required("license_key", LicenseKey::parse);
         let hardware_id = fields.required("hardware_id", HardwareId::parse);
-        let user_email = fields.required("user_email", Email::parse);
+        let user_email = fields.required("user_email", |text| Email::parse(pasted(text)));
         let nonce = fields.optional("nonce", Nonce::parse);
         let (Some(license_key), Some(hardware_id), Some(user_email)) = (license_key, hardware_id, user_email) else {
             return Err(fields.into_error());
@@ -103,7 +103,12 @@ struct Answer<'a> {
         (status = 422, description = "`idempotency_key_reused`: the key has served for another request."),
     )
 )]
-async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
+async fn acquire(
+    State(parts): State<AcquireParts>,
+    client: ClientAddress,
+    headers: HeaderMap,
+    JsonObject(body): JsonObject,
+) -> Result<Response, ApiError> {
     let AcquireParts { signed: SignedSeats { seats, keys }, callers } = parts;
     let caller = callers.authenticate(&headers).await?;
     if let Some(caller) = caller.as_ref().filter(|caller| !caller.may(Permission::AcquireWithToken)) {
@@ -113,7 +118,7 @@ async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObje
     let request = Request::parse(&body)?;
     // Before a seat is taken: without a key there is no answer to give.
     let leaf = keys.leaf().await?;
-    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body).known_as(caller);
+    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body).known_as(caller).from_network(client.network());
     let (acquired, verdict) = seats.acquire(&request.license_key, applicant).await?.passed()?;
     let answer = match acquired {
         Acquired::Granted(seat) => {

@@ -18,6 +18,7 @@ use std::{future::poll_fn, task::Poll, time::Duration};
 use clap::Args;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, QueueMode, RecyclingMethod, Runtime, Timeouts};
 use futures_util::future::maybe_done;
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::timeout;
 use tokio_postgres::{Config, Row, config::SslMode, types::ToSql};
 
@@ -159,6 +160,7 @@ impl Error {
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: Pool,
+    uses: Counter,
 }
 
 impl Database {
@@ -184,7 +186,7 @@ impl Database {
             .timeouts(Timeouts { wait: Some(CONNECT), create: Some(CONNECT), recycle: Some(CONNECT) })
             .build()
             .map_err(|error| Error::Settings(error.to_string()))?;
-        Ok(Self { pool })
+        Ok(Self { pool, uses: Counter::default() })
     }
 
     /// A connection for work that needs more than one statement.
@@ -192,7 +194,14 @@ impl Database {
     /// # Errors
     /// [`Error::Pool`] if none comes free, or PostgreSQL cannot be reached, within a second.
     pub async fn client(&self) -> Result<deadpool_postgres::Client, Error> {
+        self.uses.inc();
         Ok(self.pool.get().await?)
+    }
+
+    /// Returns how often this pool was used: nothing asks PostgreSQL without it.
+    #[must_use]
+    pub const fn uses(&self) -> &Counter {
+        &self.uses
     }
 
     /// Runs one statement that needs no tenant.

@@ -11,6 +11,7 @@ mod license;
 mod license_key;
 mod limits;
 mod name;
+mod pasted;
 mod session_ref;
 mod time;
 
@@ -26,5 +27,6 @@ pub use license::{
 pub use license_key::{InvalidLicenseKey, LicenseKey, LicenseKeyHash};
 pub use limits::{Allowance, Limit, LimitKind, Verdict};
 pub use name::Name;
+pub use pasted::pasted;
 pub use session_ref::{SessionRef, SessionState};
 pub use time::{Clock, SystemClock, Timestamp, from_millis, recorded_at, rfc3339, rfc3339_millis, rfc3339_millis_option};

@@ -317,6 +317,29 @@ mod tests {
         assert!(message.starts_with("symbol 7 is not one of"), "{message}");
     }
 
+    /// The SDK reads keys by the same rules, and is held to the same cases.
+    #[test]
+    fn license_key_vectors_are_read_as_the_sdk_reads_them() {
+        let vectors = include_str!("../../../client/vectors/license_keys.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+        for case in vectors["cases"].as_array().unwrap() {
+            let number = |at: usize| serde_json::Value::from(at);
+            let (fault, at) = match LicenseKey::parse(case["text"].as_str().unwrap()) {
+                Ok(key) => {
+                    assert_eq!(case["key"], key.reveal(), "{case}");
+                    continue;
+                }
+                Err(InvalidLicenseKey::Empty) => ("empty", serde_json::Value::Null),
+                Err(InvalidLicenseKey::Prefix) => ("prefix", serde_json::Value::Null),
+                Err(InvalidLicenseKey::Symbol(at)) => ("symbol", number(at)),
+                Err(InvalidLicenseKey::TooShort(_)) => ("too_short", serde_json::Value::Null),
+                Err(InvalidLicenseKey::TooLong(_)) => ("too_long", serde_json::Value::Null),
+                Err(InvalidLicenseKey::Mistyped) => ("mistyped", serde_json::Value::Null),
+            };
+            assert_eq!((&case["fault"], &case["at"]), (&fault.into(), &at), "{case}");
+        }
+    }
+
     #[test]
     fn a_key_and_its_hash_are_not_printed() {
         let key = LicenseKey::generate();

@@ -1,9 +1,11 @@
 //! What people paste: the characters that text editors, mail programs and web pages add to it.
 
-/// Returns the text without the white space, quotes and invisible characters around it.
+/// Returns the text without the white space and invisible characters around it, and without quotes if it has
+/// them on both sides.
 ///
 /// For values that people copy from a mail, a page or a configuration file: session ids and email
-/// addresses. What is inside the text stays as it is.
+/// addresses. What is inside the text stays as it is, and so does a single apostrophe, with which the name of
+/// a mailbox may begin.
 #[must_use]
 pub fn pasted(text: &str) -> &str {
     let is_bare = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
@@ -11,12 +13,18 @@ pub fn pasted(text: &str) -> &str {
     if is_bare(text.as_bytes().first()) && is_bare(text.as_bytes().last()) {
         return text;
     }
-    text.trim_matches(is_padding)
+    let text = text.trim_matches(is_blank);
+    let quoted = text.strip_prefix(is_quote).and_then(|text| text.strip_suffix(is_quote));
+    quoted.map_or(text, |text| text.trim_matches(is_blank))
 }
 
-/// Whether the character is white space, a quote, or invisible: around a value it means nothing.
+/// Whether the character is white space, a quote, or invisible: in a license key it means nothing.
 pub(super) fn is_padding(symbol: char) -> bool {
-    symbol.is_whitespace() || is_quote(symbol) || is_invisible(symbol)
+    is_blank(symbol) || is_quote(symbol)
+}
+
+fn is_blank(symbol: char) -> bool {
+    symbol.is_whitespace() || is_invisible(symbol)
 }
 
 /// Whether the character is a hyphen, a minus sign, or a dash of whatever length: the category `Pd` of
@@ -98,9 +106,9 @@ mod tests {
 
     #[test]
     fn pasted_value_keeps_what_is_inside() {
-        for kept in ["", "a b", "a\u{a0}b", "o'hara", "-a-"] {
+        for kept in ["", "a b", "a\u{a0}b", "o'hara", "-a-", "'ada@x.example", "\"ada"] {
             assert_eq!(pasted(kept), kept);
         }
-        assert_eq!(pasted(" \u{200b}\" "), "");
+        assert_eq!(pasted(" \u{200b}\"\u{a0}\" "), "");
     }
 }

@@ -12,7 +12,7 @@ use super::{
     records,
     scripts::{Caller, Scripts, limit_key},
 };
-use crate::domain::{EndReason, HardwareHash, License, LicenseId, Limit, Refusal, SeatNumber, SessionId, TenantId, Timestamp, Verdict};
+use crate::domain::{EndReason, HardwareHash, License, LicenseId, Limit, Refusal, SeatNumber, SessionId, TenantId, Timestamp};
 
 /// A session renewed.
 #[derive(Clone, Copy, Debug)]

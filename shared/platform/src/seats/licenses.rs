@@ -100,7 +100,9 @@ impl Licenses {
         let license = rows.first().map(license).transpose()?.map(Arc::new);
         match &license {
             Some(license) => self.keep(license, Some(*key)),
-            None if tenant.is_none() => self.with(|shelf, _| drop(shelf.keys.remove(key))),
+            None if tenant.is_none() => {
+                self.with(|shelf, _| shelf.keys.remove(key));
+            }
             None => {}
         }
         Ok(license)

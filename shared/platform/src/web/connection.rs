@@ -292,8 +292,12 @@ impl<S: Stream> AsyncWrite for Socket<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // It is called once all was written.
+        // It is called once all was written. If that was an answer, hyper may read no more until it is woken.
         self.stalled = None;
+        if self.phase.idle_since().is_some() && !matches!(self.wait, Some((Wait::Request, _))) {
+            // It has just begun, and does not end now.
+            let _ = self.poll_patience(context);
+        }
         self.stream().poll_flush(context)
     }
 

@@ -6,6 +6,10 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
 use tokio::{sync::Notify, task::AbortHandle, time::timeout};
 
 use super::connection::Phase;
@@ -13,10 +17,28 @@ use super::connection::Phase;
 /// How often to look for one that has become idle.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// What is counted of connections.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ConnectionMeter {
+    /// Those that are open.
+    open: Gauge,
+    /// Those for which there was no room when they came.
+    crowded: Counter,
+}
+
+impl ConnectionMeter {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register("coditect_http_connections", "Connections that are open", self.open.clone());
+        let help = "Connections that came when as many were open as may be: an idle one was closed for them, or they waited";
+        registry.register("coditect_http_connections_crowded", help, self.crowded.clone());
+    }
+}
+
 /// The connections of one listener.
 #[derive(Debug)]
 pub(super) struct Connections {
     most: usize,
+    meter: ConnectionMeter,
     open: Mutex<Open>,
     freed: Notify,
 }
@@ -28,13 +50,16 @@ struct Open {
 }
 
 impl Connections {
-    pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, open: Mutex::default(), freed: Notify::new() })
+    pub(super) fn new(most: usize, meter: ConnectionMeter) -> Arc<Self> {
+        Arc::new(Self { most, meter, open: Mutex::default(), freed: Notify::new() })
     }
 
     /// Waits until there is room for one more. If there is none, the one that has been idle for the longest
     /// time is closed; while none is idle, the new one waits.
     pub(super) async fn room(&self) {
+        if !self.has_room() {
+            self.meter.crowded.inc();
+        }
         while !self.has_room() {
             self.close_idle();
             let _ = timeout(LOOK, self.freed.notified()).await;
@@ -60,6 +85,7 @@ impl Connections {
             open.known.insert(open.next, (Arc::clone(phase), None));
             open.next
         });
+        self.meter.open.inc();
         Slot { connections: Arc::clone(self), number }
     }
 
@@ -97,6 +123,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.connections.with(|open| open.known.remove(&self.number));
+        self.connections.meter.open.dec();
         self.connections.freed.notify_one();
     }
 }

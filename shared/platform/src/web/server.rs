@@ -20,7 +20,7 @@ use tower::Service;
 use super::{
     ClientAddress, HttpSettings, Metrics,
     connection::{LastWord, Patience, Phase, Socket, Stream},
-    connections::Connections,
+    connections::{ConnectionMeter, Connections},
     shell,
 };
 use crate::seats::Limiter;
@@ -45,9 +45,9 @@ struct Terms {
 }
 
 impl Terms {
-    fn new(most: usize, idle_seconds: u64, trusted_hops: u8) -> Self {
+    fn new(most: usize, idle_seconds: u64, trusted_hops: u8, meter: ConnectionMeter) -> Self {
         let patience = Patience { head: HEAD, idle: Duration::from_secs(idle_seconds), write: WRITE };
-        Self { patience, connections: Connections::new(most), trusted_hops }
+        Self { patience, connections: Connections::new(most, meter), trusted_hops }
     }
 }
 
@@ -63,8 +63,8 @@ where
     tracing::info!(listening = %listener.local_addr()?, metrics = %pages.local_addr()?, "ready to serve");
 
     let app = shell(routes, http, Arc::clone(&metrics), limiter, ready);
+    let terms = Terms::new(http.max_connections, http.keep_alive_seconds, http.trusted_proxy_hops, metrics.connections.clone());
     tokio::spawn(accept_metrics(pages, metrics));
-    let terms = Terms::new(http.max_connections, http.keep_alive_seconds, http.trusted_proxy_hops);
     let graceful = GracefulShutdown::new();
     tokio::select! {
         () = accept_into(&listener, &app, &terms, &graceful) => {}
@@ -98,7 +98,7 @@ async fn listen(host: IpAddr, port: u16) -> io::Result<TcpListener> {
 
 async fn accept_metrics(listener: TcpListener, metrics: Arc<Metrics>) {
     let (most, idle) = OF_METRICS;
-    accept_into(&listener, &metrics.router(), &Terms::new(most, idle, 0), &GracefulShutdown::new()).await;
+    accept_into(&listener, &metrics.router(), &Terms::new(most, idle, 0, ConnectionMeter::default()), &GracefulShutdown::new()).await;
 }
 
 async fn accept_into(listener: &TcpListener, app: &Router, terms: &Terms, graceful: &GracefulShutdown) {

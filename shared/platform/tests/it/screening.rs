@@ -25,7 +25,7 @@ const NETWORK: [u8; 16] = [9; 16];
 const PER_HOUR: u32 = 20;
 
 const fn limits() -> LimitSettings {
-    LimitSettings { limit_anonymous_per_hour: PER_HOUR, limit_principal_per_hour: 1000 }
+    LimitSettings { limit_anonymous_per_hour: PER_HOUR, limit_principal_per_hour: 1000, limit_public_per_hour: 0 }
 }
 
 /// A network that no other test has spent: they share one Redis.
@@ -192,7 +192,7 @@ async fn live_session_is_released_at_a_spent_address(redis: RedisSettings) {
 }
 
 async fn ended_session_asked_about_too_often_is_not_looked_up(redis: RedisSettings) {
-    let limits = LimitSettings { limit_anonymous_per_hour: 0, limit_principal_per_hour: 10 };
+    let limits = LimitSettings { limit_anonymous_per_hour: 0, limit_principal_per_hour: 10, limit_public_per_hour: 0 };
     let rig = Rig::limited(redis, limits).await;
     let customer = rig.database.customer(policy(1)).await;
     let session = rig.seat(&customer, "one").await.session;

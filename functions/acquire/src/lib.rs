@@ -110,7 +110,7 @@ async fn acquire(
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
     let AcquireParts { signed: SignedSeats { seats, keys }, callers } = parts;
-    let caller = callers.authenticate(&headers).await?;
+    let caller = callers.authenticate(&headers, client).await?;
     if let Some(caller) = caller.as_ref().filter(|caller| !caller.may(Permission::AcquireWithToken)) {
         return Ok(Checked(seats.limiter().count_person(caller).await?, ApiError::Forbidden).into_response());
     }

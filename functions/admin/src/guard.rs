@@ -63,7 +63,7 @@ async fn admit(
 
 /// Who calls, and whether it may act for the tenant that it names.
 async fn caller(parts: &AdminParts, headers: &HeaderMap, address: ClientAddress) -> Result<(Caller, bool), ApiError> {
-    let principal = parts.callers.authenticate(headers).await?.ok_or(ApiError::Unauthenticated)?;
+    let principal = parts.callers.authenticate(headers, address).await?.ok_or(ApiError::Unauthenticated)?;
     let named = headers.get(TENANT).map(|value| value.to_str().ok().and_then(|text| text.parse::<TenantId>().ok()));
     let (tenant, is_admitted) = match (principal.standing, named) {
         (Standing::Staff, None) => (None, true),

@@ -66,7 +66,7 @@ async fn validate(
     headers: HeaderMap,
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
-    let caller = parts.callers.authenticate(&headers).await?;
+    let caller = parts.callers.authenticate(&headers, client).await?;
     let may_see = [Permission::SeeTenant, Permission::AcquireWithToken];
     if let Some(caller) = caller.as_ref().filter(|caller| !may_see.iter().any(|permission| caller.may(*permission))) {
         return Ok(Checked(parts.seats.limiter().count_person(caller).await?, ApiError::Forbidden).into_response());

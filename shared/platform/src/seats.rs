@@ -37,7 +37,7 @@ pub use acquire::{Acquired, Applicant, Seat};
 pub use claim::Claim;
 pub use counters::Counters;
 pub use heartbeat::{Heartbeat, Renewal};
-pub(crate) use limiter::{Asker, Looked};
+pub(crate) use limiter::{Asker, CountedBy, Looked};
 pub use limiter::{Counted, LimitSettings, Limiter};
 pub use reconcile::{Drift, Listed, Reconciler};
 pub use redis_link::{RedisLink, RedisSettings};

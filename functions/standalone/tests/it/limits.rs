@@ -202,6 +202,11 @@ async fn guesses_from_a_spent_address_make_no_commits() {
             assert_too_many(&post(&http, process, "release", &body).await, "anonymous", 10);
         }
         assert_too_many(&post(&http, process, "acquire", &stranger()).await, "anonymous", 10);
+        for path in ["licenses/acquire", "licenses/validate", "licenses"] {
+            let request = http.post(format!("{}/api/v1/{path}", process.url)).bearer_auth(AccessToken::generate().reveal());
+            let refused = Answer::of(request.json(&platform.applicant("one")).send().await.unwrap()).await;
+            assert_too_many(&refused, "anonymous", 10);
+        }
     }
     assert_eq!(database_uses(process).await, before);
     // Those at the same address who are known notice nothing.

@@ -100,6 +100,15 @@ pub(crate) struct Asker<'a> {
     pub(crate) license: Option<LicenseId>,
 }
 
+/// Who counts a credential that turns out not to be good.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum CountedBy {
+    /// The one that looks it up, at once.
+    LookUp,
+    /// The edge, by the error that is answered.
+    Edge,
+}
+
 impl Asker<'_> {
     /// By what it is counted.
     fn subject(&self) -> Vec<u8> {
@@ -209,6 +218,7 @@ impl Limiter {
         &self,
         asker: Asker<'_>,
         mark: Option<&[u8]>,
+        counted_by: CountedBy,
         look_up: impl Future<Output = Result<Option<T>, E>>,
     ) -> Result<Looked<T>, E> {
         let (limit, subject) = (self.limit(LimitKind::Anonymous), asker.subject());
@@ -234,9 +244,9 @@ impl Limiter {
         if is_beyond {
             self.unmark(mark.as_deref()).await;
         }
-        if verdict == Verdict::Uncounted {
-            // Whoever answers the request counts it, or finds that there is no limit.
-            return Ok(Looked::Unknown(verdict));
+        if verdict == Verdict::Uncounted || counted_by == CountedBy::Edge {
+            // Without Redis or a limit it is for the edge, too, which finds the same.
+            return Ok(Looked::Unknown(Verdict::Uncounted));
         }
         Ok(match self.count_unknown(asker).await {
             Verdict::Beyond(allowance) => Looked::Refused(allowance),

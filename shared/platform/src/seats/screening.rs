@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Asker, Engine, Error, Looked, licenses::KnownKey};
+use super::{Asker, CountedBy, Engine, Error, Looked, licenses::KnownKey};
 use crate::domain::{License, LicenseId, LicenseKeyHash, TenantId, Verdict};
 
 impl Engine {
@@ -45,7 +45,7 @@ impl Engine {
         look_up: impl Future<Output = Result<Option<T>, Error>>,
     ) -> Result<Looked<T>, Error> {
         match network {
-            Some(network) => self.limiter.screened(Asker { network, license }, mark, look_up).await,
+            Some(network) => self.limiter.screened(Asker { network, license }, mark, CountedBy::LookUp, look_up).await,
             None => looked(look_up.await?),
         }
     }

@@ -20,10 +20,11 @@ use axum::http::{
 pub use keys::{Algorithm, InvalidKeys};
 pub use settings::{AuthenticationSettings, InvalidIssuers, Issuer, Issuers};
 
-use super::ApiError;
+use super::{ApiError, ClientAddress};
 use crate::{
     db::{self, Database},
     domain::{AccessToken, Clock, Principal},
+    seats::{Asker, CountedBy, Limiter, Looked},
 };
 use people::{Credential, People};
 use provider::{NoKeys, Provider};
@@ -78,6 +79,7 @@ pub struct Authenticator {
     providers: Vec<Arc<Provider>>,
     people: People,
     clock: Arc<dyn Clock>,
+    limiter: Option<Arc<Limiter>>,
 }
 
 impl fmt::Debug for Authenticator {
@@ -94,20 +96,26 @@ impl Authenticator {
     pub fn new(settings: &AuthenticationSettings, database: Database, clock: Arc<dyn Clock>) -> Result<Self, InvalidIssuers> {
         let provider = |issuer| Arc::new(Provider::new(issuer, Arc::clone(&clock)));
         let providers = settings.issuers()?.into_iter().map(provider).collect();
-        Ok(Self { providers, people: People::new(database, Arc::clone(&clock)), clock })
+        Ok(Self { providers, people: People::new(database, Arc::clone(&clock)), clock, limiter: None })
+    }
+
+    /// The same, which does not look up unknown credentials for addresses that are beyond their limit.
+    #[must_use]
+    pub fn screened_by(self, limiter: Arc<Limiter>) -> Self {
+        Self { limiter: Some(limiter), ..self }
     }
 
     /// Who calls; None where no credential was sent.
     ///
     /// # Errors
-    /// [`ApiError::Unauthenticated`] for a credential that is not good, whatever is wrong with it; [`ApiError::Unavailable`] if that cannot
-    /// be told now.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Principal>, ApiError> {
+    /// [`ApiError::Unauthenticated`] for a credential that is not good, whatever is wrong with it; [`ApiError::TooManyRequests`] for an
+    /// unknown one from an address that is beyond its limit; [`ApiError::Unavailable`] if that cannot be told now.
+    pub async fn authenticate(&self, headers: &HeaderMap, client: ClientAddress) -> Result<Option<Principal>, ApiError> {
         if !headers.contains_key(AUTHORIZATION) {
             return Ok(None);
         }
         // On the heap, so that requests without a token do not carry the room for this.
-        match Box::pin(self.check(headers)).await {
+        match Box::pin(self.check(headers, client)).await {
             Ok(principal) => Ok(Some(principal)),
             Err(Failure::Down(error)) => Err(error),
             Err(Failure::Rejected(why)) => {
@@ -123,13 +131,27 @@ impl Authenticator {
         self.people.forget();
     }
 
-    async fn check(&self, headers: &HeaderMap) -> Result<Principal, Failure> {
+    async fn check(&self, headers: &HeaderMap, client: ClientAddress) -> Result<Principal, Failure> {
         let text = bearer(headers)?;
         let credential = match AccessToken::parse(text) {
             Ok(token) => Credential::Token(token.hash()),
             Err(_) => self.vouched(text).await?,
         };
-        Ok(self.people.find(credential).await?.ok_or(Rejected::Nobody)?)
+        Ok(self.find(credential, client).await?.ok_or(Rejected::Nobody)?)
+    }
+
+    /// Who this is. A credential that nobody here or in Redis knows is looked up only for an address that is within its limit.
+    async fn find(&self, credential: Credential, client: ClientAddress) -> Result<Option<Principal>, Failure> {
+        let Some(limiter) = self.limiter.as_ref().filter(|_| !self.people.knows(&credential)) else {
+            return Ok(self.people.find(credential).await?);
+        };
+        let (network, mark) = (client.network(), credential.mark());
+        let asker = Asker { network: &network, license: None };
+        match limiter.screened(asker, Some(&mark), CountedBy::Edge, self.people.find(credential)).await? {
+            Looked::Found(principal) => Ok(Some(principal)),
+            Looked::Unknown(_) => Ok(None),
+            Looked::Refused(allowance) => Err(Failure::Down(ApiError::TooManyRequests(allowance))),
+        }
     }
 
     /// Whom the token's issuer vouches for.

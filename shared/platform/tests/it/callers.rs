@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use platform::{
     db::Role,
     domain::{Clock, Permission, Principal, Standing, UserId},
-    web::{ApiError, AuthenticationSettings, Authenticator},
+    web::{ClientAddress, ApiError, AuthenticationSettings, Authenticator},
 };
 use serde_json::json;
 use testkit::{
@@ -60,10 +60,14 @@ pub(crate) fn door(database: &TestDatabase, clock: &Arc<ManualClock>, providers:
     Arc::new(Authenticator::new(&settings, database.connect(Role::Functions), clock).unwrap())
 }
 
+fn here() -> ClientAddress {
+    ClientAddress::from(std::net::IpAddr::from([127, 0, 0, 1]))
+}
+
 pub(crate) async fn ask(callers: &Authenticator, token: &str) -> Result<Option<Principal>, ApiError> {
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
-    callers.authenticate(&headers).await
+    callers.authenticate(&headers, here()).await
 }
 
 /// None where the credential is not good.
@@ -78,7 +82,7 @@ pub(crate) async fn known(callers: &Authenticator, token: &str) -> Option<Princi
 #[tokio::test]
 async fn nobody_is_asked_for_where_no_credential_was_sent() {
     let door = Door::open().await;
-    assert_eq!(door.callers.authenticate(&HeaderMap::new()).await.unwrap(), None);
+    assert_eq!(door.callers.authenticate(&HeaderMap::new(), here()).await.unwrap(), None);
     assert_eq!(door.provider.fetches(), 0, "nothing is fetched before it is needed");
 }
 

@@ -35,6 +35,14 @@ impl Credential {
     pub(super) fn of(issuer: &str, identity: Identity) -> Self {
         Self::Identity { issuer: issuer.to_owned(), subject: identity.subject, verified_email: identity.verified_email }
     }
+
+    /// Bytes that name it, and no other one.
+    pub(super) fn mark(&self) -> Vec<u8> {
+        match self {
+            Self::Identity { issuer, subject, .. } => [b"identity ", issuer.as_bytes(), b"\0", subject.as_bytes()].concat(),
+            Self::Token(hash) => [&b"token "[..], hash].concat(),
+        }
+    }
 }
 
 /// What a look-up has found; whoever came while it was under way shares it.
@@ -69,6 +77,11 @@ impl People {
         }
         let person = person.clone()?;
         Ok(person.filter(|person| person.until.is_none_or(|until| now < until)).map(|person| person.principal))
+    }
+
+    /// Whether this credential was found good, however long ago.
+    pub(super) fn knows(&self, credential: &Credential) -> bool {
+        self.with(|known| known.get(credential).is_some_and(|seen| matches!(seen.found.get(), Some(Ok(Some(_))))))
     }
 
     /// Forgets everybody: somebody has changed.

@@ -63,19 +63,25 @@ async fn rest(client: &mut DuplexStream) -> (String, u64) {
     let begun = Instant::now();
     let mut text = Vec::new();
     // A reset is an end, too.
-    let _ = client.read_to_end(&mut text).await;
+    let _ = timeout(HANG, client.read_to_end(&mut text)).await.expect("the connection is closed");
     (String::from_utf8(text).unwrap(), begun.elapsed().as_secs())
 }
+
+/// How long a test waits, by the virtual clock, before it fails instead of hanging.
+const HANG: Duration = Duration::from_secs(3600);
 
 /// One answer without a body of its own length: the head, and so many bytes.
 async fn answer(client: &mut DuplexStream, body: usize) -> String {
     let mut text = Vec::new();
-    while !text.ends_with(b"\r\n\r\n") {
-        text.push(client.read_u8().await.unwrap());
-    }
-    let mut bytes = vec![0; body];
-    client.read_exact(&mut bytes).await.unwrap();
-    text.extend(bytes);
+    let read = async {
+        while !text.ends_with(b"\r\n\r\n") {
+            text.push(client.read_u8().await.unwrap());
+        }
+        let mut bytes = vec![0; body];
+        client.read_exact(&mut bytes).await.unwrap();
+        text.extend(bytes);
+    };
+    timeout(HANG, read).await.expect("the server answers");
     String::from_utf8(text).unwrap()
 }
 

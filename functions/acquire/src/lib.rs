@@ -118,7 +118,9 @@ async fn acquire(
     let request = Request::parse(&body)?;
     // Before a seat is taken: without a key there is no answer to give.
     let leaf = keys.leaf().await?;
-    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body).known_as(caller).from_network(client.network());
+    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body)
+        .known_as(caller)
+        .from_network(client.network());
     let (acquired, verdict) = seats.acquire(&request.license_key, applicant).await?.passed()?;
     let answer = match acquired {
         Acquired::Granted(seat) => {

@@ -32,8 +32,8 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Whether it is asked for: by `format`, which must be among the names of the fields, else by the header
-    /// `accept`.
+    /// Whether it is asked for: by `format`, which must be among the names of the fields, else by
+    /// the header `accept`.
     pub(crate) fn is_wanted(self, fields: &mut Fields<'_>, headers: &HeaderMap) -> bool {
         let named = fields.optional("format", |text| match text {
             "json" => Ok(false),

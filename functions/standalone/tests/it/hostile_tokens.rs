@@ -120,7 +120,8 @@ fn mangled(gate: &Gate) -> Vec<String> {
         "null".to_owned(),
         "a".to_owned(),
     ]);
-    // As long as the head of a request may be, nearly: of nothing, and of a token that would be good.
+    // As long as the head of a request may be, nearly: of nothing, and of a token that would be
+    // good.
     tokens.push("A".repeat(64_000));
     let long = gate.signed(&json!({}), &json!({ "padding": "x".repeat(47_000) }));
     assert!((62_000..64_000).contains(&long.len()), "{}", long.len());

@@ -25,8 +25,8 @@ pub struct LicenseKey([u8; SYMBOLS]);
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct LicenseKeyHash([u8; 32]);
 
-/// Why a text is no license key. The message names the position and the kind of the fault, and never
-/// repeats the text.
+/// Why a text is no license key. The message names the position and the kind of the fault, and
+/// never repeats the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidLicenseKey {
     /// Nothing is left without white space, hyphens and quotes.
@@ -71,8 +71,9 @@ impl LicenseKey {
         Self(values)
     }
 
-    /// Reads a key as people type and paste it: in either case, O for 0, I or L for 1, with or without
-    /// the prefix, and with hyphens, dashes, white space, quotes and invisible characters anywhere.
+    /// Reads a key as people type and paste it: in either case, O for 0, I or L for 1, with or
+    /// without the prefix, and with hyphens, dashes, white space, quotes and invisible characters
+    /// anywhere.
     ///
     /// # Errors
     /// [`InvalidLicenseKey`].
@@ -157,8 +158,9 @@ impl fmt::Debug for LicenseKeyHash {
     }
 }
 
-/// Whether a text of `count` symbols begins with the prefix: as it is written or, where the length leaves no
-/// doubt, with 0 for O and 1 or L for I. A key that was written without its prefix may begin with `C0D1`.
+/// Whether a text of `count` symbols begins with the prefix: as it is written or, where the length
+/// leaves no doubt, with 0 for O and 1 or L for I. A key that was written without its prefix may
+/// begin with `C0D1`.
 fn is_prefix(mut start: impl Iterator<Item = char>, count: usize) -> bool {
     PREFIX.bytes().all(|wanted| {
         let symbol = start.next().and_then(|symbol| u8::try_from(symbol).ok());

@@ -1,11 +1,11 @@
 //! What people paste: the characters that text editors, mail programs and web pages add to it.
 
-/// Returns the text without the white space and invisible characters around it, and without quotes if it has
-/// them on both sides.
+/// Returns the text without the white space and invisible characters around it, and without quotes
+/// if it has them on both sides.
 ///
 /// For values that people copy from a mail, a page or a configuration file: session ids and email
-/// addresses. What is inside the text stays as it is, and so does a single apostrophe, with which the name of
-/// a mailbox may begin.
+/// addresses. What is inside the text stays as it is, and so does a single apostrophe, with which
+/// the name of a mailbox may begin.
 #[must_use]
 pub fn pasted(text: &str) -> &str {
     let is_bare = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
@@ -27,8 +27,8 @@ fn is_blank(symbol: char) -> bool {
     symbol.is_whitespace() || is_invisible(symbol)
 }
 
-/// Whether the character is a hyphen, a minus sign, or a dash of whatever length: the category `Pd` of
-/// Unicode 16, and what looks like one.
+/// Whether the character is a hyphen, a minus sign, or a dash of whatever length: the category `Pd`
+/// of Unicode 16, and what looks like one.
 pub(super) const fn is_dash(symbol: char) -> bool {
     matches!(
         symbol,
@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn pasted_value_with_padding_loses_the_padding() {
-        for padded in ["ada@x.example", "  ada@x.example\n", "\u{feff}ada@x.example\u{a0}", "“ada@x.example”\u{200b}", "'ada@x.example'"] {
+        for padded in ["ada@x.example", "  ada@x.example\n", "\u{feff}ada@x.example\u{a0}", "“ada@x.example”\u{200b}", "'ada@x.example'"]
+        {
             assert_eq!(pasted(padded), "ada@x.example", "{padded:?}");
         }
     }

@@ -45,7 +45,8 @@ impl Applicant {
         Self { caller: caller.map(Arc::new), ..self }
     }
 
-    /// The same, calling from this address: if there is no such license key, it counts against the address's limit.
+    /// The same, calling from this address: if there is no such license key, it counts against the
+    /// address's limit.
     #[must_use]
     pub fn from_network(self, network: [u8; 16]) -> Self {
         Self { network: Some(network), ..self }

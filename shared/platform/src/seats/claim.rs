@@ -10,8 +10,9 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// A claim from the network (see [`ClientAddress::network`](crate::web::ClientAddress::network)): if
-    /// there is no such session, it counts against the limit of that address.
+    /// A claim from the network (see
+    /// [`ClientAddress::network`](crate::web::ClientAddress::network)): if there is no such
+    /// session, it counts against the limit of that address.
     #[must_use]
     pub const fn from_network(session: SessionId, network: [u8; 16]) -> Self {
         Self { session, network: Some(network) }

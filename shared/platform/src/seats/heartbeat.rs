@@ -93,8 +93,9 @@ impl Work for Beats {
 
 impl Engine {
     /// Renews a session by its license's TTL. Counts against the limit of the session, if there is one; a client that goes
-    /// beyond it by beating too often does not lose its session by that. Where there is none, it counts against the limit of the address
-    /// that claims it, and beyond that limit PostgreSQL is not asked.
+    /// beyond it by beating too often does not lose its session by that. Where there is none, it
+    /// counts against the limit of the address that claims it, and beyond that limit PostgreSQL is
+    /// not asked.
     ///
     /// # Errors
     /// Any [`Error`]; the session is then neither ended nor surely renewed.

@@ -40,7 +40,8 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Shelf {
     by_id: HashMap<LicenseId, Entry>,
-    /// What a key opened. It stays when the license is no longer fresh, so that a key that was good is known.
+    /// What a key opened. It stays when the license is no longer fresh, so that a key that was good
+    /// is known.
     keys: HashMap<LicenseKeyHash, Opened>,
 }
 
@@ -84,8 +85,8 @@ impl Licenses {
         })
     }
 
-    /// Looks up the license of a key, if there is one, and `tenant` has it where a tenant asks. A key of another tenant costs what an unknown
-    /// one does.
+    /// Looks up the license of a key, if there is one, and `tenant` has it where a tenant asks. A
+    /// key of another tenant costs what an unknown one does.
     pub(super) async fn read_by_key(
         &self,
         database: &Database,

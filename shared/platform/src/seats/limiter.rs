@@ -95,8 +95,9 @@ pub(crate) enum Looked<T> {
 pub(crate) struct Asker<'a> {
     /// The address.
     pub(crate) network: &'a [u8; 16],
-    /// A license that is known to exist, where the credential names one: at each address it has an allowance
-    /// of its own, so that its clients are not refused because others there have spent the address's.
+    /// A license that is known to exist, where the credential names one: at each address it has an
+    /// allowance of its own, so that its clients are not refused because others there have spent
+    /// the address's.
     pub(crate) license: Option<LicenseId>,
 }
 
@@ -119,7 +120,8 @@ impl Asker<'_> {
 
 /// Requests left at which an address is so close to its limit that a burst must not go past it.
 const CLOSE: u64 = 32;
-/// Look-ups that may be under way at a time for one such address, and for those that share its place.
+/// Look-ups that may be under way at a time for one such address, and for those that share its
+/// place.
 const LOOK_UPS: usize = 8;
 const PLACES: usize = 64;
 /// Seconds for which Redis remembers that a credential was found good.
@@ -211,9 +213,10 @@ impl Limiter {
         self.refusals.keep(key, allowance);
     }
 
-    /// Looks up a credential that nobody here knows, unless whoever asks has made too many requests with
-    /// credentials that were not good; one more of those is counted. `mark` names the credential for Redis,
-    /// which remembers for all processes which ones were found good: those are looked up in any case.
+    /// Looks up a credential that nobody here knows, unless whoever asks has made too many requests
+    /// with credentials that were not good; one more of those is counted. `mark` names the
+    /// credential for Redis, which remembers for all processes which ones were found good: those
+    /// are looked up in any case.
     pub(crate) async fn screened<T, E>(
         &self,
         asker: Asker<'_>,
@@ -263,7 +266,8 @@ impl Limiter {
         self.check(LimitKind::Anonymous, &asker.subject()).await
     }
 
-    /// Whether this asker may have a credential looked up, as far as this process knows: Redis is not asked.
+    /// Whether this asker may have a credential looked up, as far as this process knows: Redis is
+    /// not asked.
     pub(super) fn screen(&self, asker: Asker<'_>) -> Option<Allowance> {
         self.refusals.find(&key(LimitKind::Anonymous, &asker.subject()))
     }

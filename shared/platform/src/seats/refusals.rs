@@ -1,4 +1,5 @@
-//! Refusals that a process remembers, so that a caller beyond its limit costs no call until it may come again.
+//! Refusals that a process remembers, so that a caller beyond its limit costs no call until it may
+//! come again.
 
 use std::{
     collections::HashMap,
@@ -10,8 +11,8 @@ use crate::domain::{Allowance, Clock, Timestamp};
 /// How many are kept; some hundred bytes each.
 const CAPACITY: usize = 10_000;
 
-/// What Redis has refused, by the key under which it counts. A refusal changes nothing in Redis, so what it
-/// said holds until the caller's retry delay is over.
+/// What Redis has refused, by the key under which it counts. A refusal changes nothing in Redis, so
+/// what it said holds until the caller's retry delay is over.
 #[derive(Debug)]
 pub(super) struct Refusals {
     clock: Arc<dyn Clock>,

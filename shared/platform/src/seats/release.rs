@@ -23,8 +23,8 @@ pub struct Released {
 impl Engine {
     /// Ends a session; one that has ended stays ended as it was. None: there never was one. Runs to its end even if the
     /// caller goes away. Counts against the limit of the session, whose seat is free even where the caller is told that it
-    /// asks too often. Where there is none, it counts against the limit of the address that claims it, and beyond that limit PostgreSQL is
-    /// asked only for sessions that Redis knows.
+    /// asks too often. Where there is none, it counts against the limit of the address that claims
+    /// it, and beyond that limit PostgreSQL is asked only for sessions that Redis knows.
     ///
     /// # Errors
     /// Any [`Error`]. The session may have ended; trying again says when.

@@ -1,5 +1,5 @@
-//! Screening: PostgreSQL is not asked for unknown credentials on behalf of an address that has spent its
-//! allowance.
+//! Screening: PostgreSQL is not asked for unknown credentials on behalf of an address that has
+//! spent its allowance.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use super::{Asker, CountedBy, Engine, Error, Looked, licenses::KnownKey};
 use crate::domain::{License, LicenseId, LicenseKeyHash, TenantId, Verdict};
 
 impl Engine {
-    /// The license that a key opens, among those of `tenant` where a tenant asks. A key that was good is looked up in any case.
+    /// The license that a key opens, among those of `tenant` where a tenant asks. A key that was
+    /// good is looked up in any case.
     pub(super) async fn open(
         &self,
         key: &LicenseKeyHash,
@@ -26,8 +27,8 @@ impl Engine {
         }
     }
 
-    /// A license that Redis does not know. One that this process has seen exists, and is looked up in any case: so its clients find their
-    /// seats again after Redis has lost them.
+    /// A license that Redis does not know. One that this process has seen exists, and is looked up
+    /// in any case: so its clients find their seats again after Redis has lost them.
     pub(super) async fn find_license(&self, id: LicenseId, network: Option<&[u8; 16]>) -> Result<Looked<Arc<License>>, Error> {
         let look_up = self.licenses.by_id(&self.database, id);
         if self.licenses.exists(id) {

@@ -99,7 +99,8 @@ impl Authenticator {
         Ok(Self { providers, people: People::new(database, Arc::clone(&clock)), clock, limiter: None })
     }
 
-    /// The same, which does not look up unknown credentials for addresses that are beyond their limit.
+    /// The same, which does not look up unknown credentials for addresses that are beyond their
+    /// limit.
     #[must_use]
     pub fn screened_by(self, limiter: Arc<Limiter>) -> Self {
         Self { limiter: Some(limiter), ..self }
@@ -108,8 +109,9 @@ impl Authenticator {
     /// Who calls; None where no credential was sent.
     ///
     /// # Errors
-    /// [`ApiError::Unauthenticated`] for a credential that is not good, whatever is wrong with it; [`ApiError::TooManyRequests`] for an
-    /// unknown one from an address that is beyond its limit; [`ApiError::Unavailable`] if that cannot be told now.
+    /// [`ApiError::Unauthenticated`] for a credential that is not good, whatever is wrong with it;
+    /// [`ApiError::TooManyRequests`] for an unknown one from an address that is beyond its limit;
+    /// [`ApiError::Unavailable`] if that cannot be told now.
     pub async fn authenticate(&self, headers: &HeaderMap, client: ClientAddress) -> Result<Option<Principal>, ApiError> {
         if !headers.contains_key(AUTHORIZATION) {
             return Ok(None);
@@ -140,7 +142,8 @@ impl Authenticator {
         Ok(self.find(credential, client).await?.ok_or(Rejected::Nobody)?)
     }
 
-    /// Who this is. A credential that nobody here or in Redis knows is looked up only for an address that is within its limit.
+    /// Who this is. A credential that nobody here or in Redis knows is looked up only for an
+    /// address that is within its limit.
     async fn find(&self, credential: Credential, client: ClientAddress) -> Result<Option<Principal>, Failure> {
         let Some(limiter) = self.limiter.as_ref().filter(|_| !self.people.knows(&credential)) else {
             return Ok(self.people.find(credential).await?);

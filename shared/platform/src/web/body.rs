@@ -101,7 +101,8 @@ async fn read(mut body: Body) -> Result<Bytes, ApiError> {
     if seen > MOST { Err(ApiError::PayloadTooLarge) } else { Ok(whole) }
 }
 
-/// Whether it is JSON in UTF-8, the only encoding that JSON is exchanged in (RFC 8259, section 8.1).
+/// Whether it is JSON in UTF-8, the only encoding that JSON is exchanged in (RFC 8259, section
+/// 8.1).
 fn is_json(media_type: &str) -> bool {
     let (essence, parameters) = media_type.split_once(';').unwrap_or((media_type, ""));
     let essence = essence.trim();
@@ -147,9 +148,8 @@ mod tests {
     }
     #[test]
     fn only_the_identity_coding_is_read() {
-        let coded = |values: &[&str]| {
-            is_coded(&values.iter().map(|value| (CONTENT_ENCODING, HeaderValue::from_str(value).unwrap())).collect())
-        };
+        let coded =
+            |values: &[&str]| is_coded(&values.iter().map(|value| (CONTENT_ENCODING, HeaderValue::from_str(value).unwrap())).collect());
         for plain in [&[][..], &[""], &["identity"], &["Identity, identity"], &["identity", "identity"]] {
             assert!(!coded(plain), "{plain:?}");
         }

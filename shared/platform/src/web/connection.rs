@@ -23,8 +23,8 @@ use super::connections::Slot;
 
 /// Bytes that a client that is slow to read must take within one write timeout.
 const LEAST_TAKEN: usize = 8 * 1024;
-/// How long, and for how many bytes, a client that still sends is listened to after its last answer: were
-/// the socket closed on it, its system would throw the answer away.
+/// How long, and for how many bytes, a client that still sends is listened to after its last
+/// answer: were the socket closed on it, its system would throw the answer away.
 const LINGER: (Duration, u64) = (Duration::from_secs(2), 4 * 1024 * 1024);
 /// What a client is told that has begun a request and does not get on with it.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -145,12 +145,12 @@ struct Stalled {
     left: usize,
 }
 
-/// A socket that cuts off clients that are too slow, whether they send or receive. Requests' bodies have
-/// the deadline of their requests.
+/// A socket that cuts off clients that are too slow, whether they send or receive. Requests' bodies
+/// have the deadline of their requests.
 ///
-/// hyper's own timer counts the time between two requests as a part of the second one's head; this one
-/// tells them apart. It is set anew only where a client keeps it waiting, because setting it costs more than
-/// all else here.
+/// hyper's own timer counts the time between two requests as a part of the second one's head; this
+/// one tells them apart. It is set anew only where a client keeps it waiting, because setting it
+/// costs more than all else here.
 #[derive(Debug)]
 pub(super) struct Socket<S: Stream> {
     /// None once it was dropped.
@@ -292,7 +292,8 @@ impl<S: Stream> AsyncWrite for Socket<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // It is called once all was written. If that was an answer, hyper may read no more until it is woken.
+        // It is called once all was written. If that was an answer, hyper may read no more until it
+        // is woken.
         self.stalled = None;
         if self.phase.idle_since().is_some() && !matches!(self.wait, Some((Wait::Request, _))) {
             // It has just begun, and does not end now.

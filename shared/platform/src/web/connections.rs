@@ -54,8 +54,8 @@ impl Connections {
         Arc::new(Self { most, meter, open: Mutex::default(), freed: Notify::new() })
     }
 
-    /// Waits until there is room for one more. If there is none, the one that has been idle for the longest
-    /// time is closed; while none is idle, the new one waits.
+    /// Waits until there is room for one more. If there is none, the one that has been idle for the
+    /// longest time is closed; while none is idle, the new one waits.
     pub(super) async fn room(&self) {
         if !self.has_room() {
             self.meter.crowded.inc();

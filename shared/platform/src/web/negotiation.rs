@@ -2,12 +2,12 @@
 
 use axum::http::{HeaderMap, header::ACCEPT};
 
-/// Returns which of the media types the client prefers, by its `Accept` headers: the one with the highest
-/// quality, and the first of several with the same. None if it accepts none of them.
+/// Returns which of the media types the client prefers, by its `Accept` headers: the one with the
+/// highest quality, and the first of several with the same. None if it accepts none of them.
 ///
-/// Of the ranges that match a type, the most specific one counts; quality 0 excludes. A client without the
-/// header accepts everything. Parameters other than `q` are not looked at, and malformed ranges are passed
-/// over.
+/// Of the ranges that match a type, the most specific one counts; quality 0 excludes. A client
+/// without the header accepts everything. Parameters other than `q` are not looked at, and
+/// malformed ranges are passed over.
 #[must_use]
 pub fn preferred(headers: &HeaderMap, offers: &[&str]) -> Option<usize> {
     let ranges: Vec<Range> = headers
@@ -140,7 +140,18 @@ mod tests {
 
     #[test]
     fn malformed_ranges_are_passed_over() {
-        for malformed in ["text", "/", "text/", "*/csv", "text/csv;q=2", "text/csv;q=1.001", "text/csv;q=", "text/csv;q=-1", "text/csv;q=.5", "te xt/csv"] {
+        for malformed in [
+            "text",
+            "/",
+            "text/",
+            "*/csv",
+            "text/csv;q=2",
+            "text/csv;q=1.001",
+            "text/csv;q=",
+            "text/csv;q=-1",
+            "text/csv;q=.5",
+            "te xt/csv",
+        ] {
             assert_eq!(preferred_by(&[malformed]), JSON, "{malformed}");
             assert_eq!(preferred_by(&[&format!("{malformed}, application/json;q=0.1")]), JSON, "{malformed}");
         }

@@ -1,4 +1,5 @@
-//! Readiness, asked for at most once a second: `/ready/` must not be a way to load the servers behind.
+//! Readiness, asked for at most once a second: `/ready/` must not be a way to load the servers
+//! behind.
 
 use std::time::Duration;
 

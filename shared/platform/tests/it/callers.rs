@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use platform::{
     db::Role,
     domain::{Clock, Permission, Principal, Standing, UserId},
-    web::{ClientAddress, ApiError, AuthenticationSettings, Authenticator},
+    web::{ApiError, AuthenticationSettings, Authenticator, ClientAddress},
 };
 use serde_json::json;
 use testkit::{

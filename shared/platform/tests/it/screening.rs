@@ -126,7 +126,8 @@ async fn known_license_key_is_served_however_spent_its_address_is(redis: RedisSe
     let network = network();
     assert!(matches!(acquire(&rig.engine, &customer.key, network).await, Counted::Served(Acquired::Granted(_), _)));
     spend(&rig, &network).await;
-    // What this process knows of the license is too old to be used, and the key is known for good all the same.
+    // What this process knows of the license is too old to be used, and the key is known for good
+    // all the same.
     rig.pass(60);
     assert!(matches!(acquire(&rig.engine, &customer.key, network).await, Counted::Served(Acquired::Held(_), _)));
     // A process that has just started knows nothing, and Redis remembers for it.

@@ -1,4 +1,5 @@
-//! Connections, with time that tests move: a virtual clock passes as soon as everybody waits for it.
+//! Connections, with time that tests move: a virtual clock passes as soon as everybody waits for
+//! it.
 
 use std::convert::Infallible;
 
@@ -46,9 +47,7 @@ impl Server {
 }
 
 fn app() -> Router {
-    let long = || async {
-        Body::from_stream(stream::iter((0..PIECES).map(|_| Ok::<_, Infallible>(Bytes::from_static(PIECE)))))
-    };
+    let long = || async { Body::from_stream(stream::iter((0..PIECES).map(|_| Ok::<_, Infallible>(Bytes::from_static(PIECE))))) };
     let token = |headers: HeaderMap| async move { headers.get("authorization").map_or(0, |token| token.len()).to_string() };
     Router::new()
         .route("/", get(async || "done"))

@@ -50,8 +50,10 @@ const HEAD: u64 = 0;
 const SERVING: u64 = 1;
 /// The server has closed it to make room.
 const CLOSED: u64 = 2;
+/// An answer is whole, and its end may still have to be sent.
+const ANSWERED: u64 = 3;
 /// It is idle from this number on: a later one has been idle for a shorter time.
-static IDLE: AtomicU64 = AtomicU64::new(3);
+static IDLE: AtomicU64 = AtomicU64::new(4);
 
 impl Phase {
     pub(super) const fn new() -> Self {
@@ -60,7 +62,7 @@ impl Phase {
 
     /// Since when it is idle, if it is: a smaller number is longer ago.
     pub(super) fn idle_since(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Acquire)).filter(|phase| *phase > CLOSED)
+        Some(self.0.load(Ordering::Acquire)).filter(|phase| *phase > ANSWERED)
     }
 
     /// Closes it, unless a request has come meanwhile.
@@ -73,7 +75,7 @@ impl Phase {
         match self.0.load(Ordering::Acquire) {
             HEAD | SERVING => true,
             CLOSED => false,
-            idle => self.leave(idle, HEAD),
+            between => self.leave(between, HEAD),
         }
     }
 
@@ -85,8 +87,10 @@ impl Phase {
         }
     }
 
-    fn rest(&self) {
-        self.0.store(IDLE.fetch_add(1, Ordering::Relaxed), Ordering::Release);
+    /// An answer is sent. False: it was not, or another request has come meanwhile.
+    fn rest(&self) -> bool {
+        let is_answered = self.0.load(Ordering::Acquire) == ANSWERED;
+        is_answered && self.leave(ANSWERED, IDLE.fetch_add(1, Ordering::Relaxed))
     }
 
     fn leave(&self, from: u64, to: u64) -> bool {
@@ -94,7 +98,7 @@ impl Phase {
     }
 }
 
-/// An answer's body; the connection is idle once it is gone.
+/// An answer's body; the connection is idle once it is gone and sent.
 #[derive(Debug)]
 pub(super) struct LastWord {
     body: Body,
@@ -109,7 +113,7 @@ impl LastWord {
 
 impl Drop for LastWord {
     fn drop(&mut self) {
-        self.phase.rest();
+        self.phase.0.store(ANSWERED, Ordering::Release);
     }
 }
 
@@ -186,7 +190,7 @@ impl<S: Stream> Socket<S> {
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<Wait> {
         let (wait, patience) = match self.phase.0.load(Ordering::Acquire) {
             HEAD => (Wait::Head, self.patience.head),
-            SERVING => {
+            SERVING | ANSWERED => {
                 self.wait = None;
                 return Poll::Pending;
             }
@@ -264,8 +268,8 @@ impl<S: Stream> AsyncRead for Socket<S> {
                 // As if the client had closed it.
                 Wait::Request => Poll::Ready(Ok(())),
                 Wait::Head => {
-                    if self.may_send {
-                        // All answers are sent: nothing can come between.
+                    if self.may_send && self.stalled.is_none() {
+                        // No answer is being sent that this could break into.
                         let _ = self.stream().poll_write(context, TOO_SLOW);
                     }
                     self.may_send = false;
@@ -292,14 +296,14 @@ impl<S: Stream> AsyncWrite for Socket<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // It is called once all was written. If that was an answer, hyper may read no more until it
-        // is woken.
+        // It is called once all was written.
         self.stalled = None;
-        if self.phase.idle_since().is_some() && !matches!(self.wait, Some((Wait::Request, _))) {
-            // It has just begun, and does not end now.
+        ready!(self.stream().poll_flush(context))?;
+        if self.phase.rest() {
+            // hyper may read no more until it is woken: so the wait begins here, and does not end here.
             let _ = self.poll_patience(context);
         }
-        self.stream().poll_flush(context)
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

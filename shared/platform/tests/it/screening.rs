@@ -2,11 +2,10 @@
 
 use futures_util::future::join_all;
 use platform::{
-    Secret,
     domain::{LicenseId, LicenseKey, LimitKind, SessionId, SessionKey, Verdict},
     seats::{Acquired, Claim, Counted, Engine, Heartbeat, Inspected, LimitSettings, RedisSettings, Released},
 };
-use testkit::policy;
+use testkit::{free_port, policy, redis_settings_of};
 
 use crate::rig::{Rig, applicant, on_both, vandal};
 
@@ -210,8 +209,7 @@ async fn ended_session_asked_about_too_often_is_not_looked_up(redis: RedisSettin
 
 #[tokio::test]
 async fn store_down_lets_unknown_credentials_be_looked_up() {
-    let url = format!("redis://127.0.0.1:{}", testkit::free_port());
-    let nowhere = RedisSettings { redis_url: Secret::from(url), redis_ca_file: None };
+    let nowhere = redis_settings_of(format!("redis://127.0.0.1:{}", free_port()));
     let broken = Rig::limited(nowhere, limits()).await;
     for _ in 0..PER_HOUR + 5 {
         let acquired = broken.engine.acquire(&LicenseKey::generate(), applicant("one").from_network(network())).await.unwrap();

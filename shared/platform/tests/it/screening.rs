@@ -209,7 +209,7 @@ async fn ended_session_asked_about_too_often_is_not_looked_up(redis: RedisSettin
 
 #[tokio::test]
 async fn store_down_lets_unknown_credentials_be_looked_up() {
-    let nowhere = redis_settings_of(format!("redis://127.0.0.1:{}", free_port()));
+    let nowhere = redis_settings_of(&format!("redis://127.0.0.1:{}", free_port()));
     let broken = Rig::limited(nowhere, limits()).await;
     for _ in 0..PER_HOUR + 5 {
         let acquired = broken.engine.acquire(&LicenseKey::generate(), applicant("one").from_network(network())).await.unwrap();

@@ -241,7 +241,10 @@ impl Limiter {
             return Ok(Looked::Refused(allowance));
         }
         if let Some(found) = look_up.await? {
-            self.mark(mark.as_deref()).await;
+            // Without Redis or a limit there is nothing to remember it for.
+            if verdict != Verdict::Uncounted {
+                self.mark(mark.as_deref()).await;
+            }
             return Ok(Looked::Found(found));
         }
         if is_beyond {

@@ -41,6 +41,12 @@ impl Engine {
         if let Some(allowance) = self.limiter.refused(&own_limit) {
             return Ok(Counted::Beyond(allowance));
         }
+        let asker = network.as_ref().map(|network| Asker { network, license: Some(session.license) });
+        if let Some(allowance) = asker.and_then(|asker| self.limiter.screen(asker))
+            && !self.is_in_redis(session).await?
+        {
+            return Ok(Counted::Beyond(allowance));
+        }
         let license = match self.find_license(session.license, network.as_ref()).await? {
             Looked::Found(license) => license,
             Looked::Unknown(verdict) => return Ok(Counted::Served(None, verdict)),
@@ -51,12 +57,6 @@ impl Engine {
                 None => return Ok(Counted::Served(None, Verdict::Uncounted)),
             },
         };
-        let asker = network.as_ref().map(|network| Asker { network, license: Some(session.license) });
-        if let Some(allowance) = asker.and_then(|asker| self.limiter.screen(asker))
-            && !self.is_in_redis(session).await?
-        {
-            return Ok(Counted::Beyond(allowance));
-        }
         let Some(at) = self.end_record(&license, session.key).await? else {
             // There never was such a session.
             let Some(asker) = asker else { return Ok(Counted::Served(None, Verdict::Uncounted)) };

@@ -173,7 +173,7 @@ impl Parts for ValidateParts {
     fn open(settings: &ValidateSettings, registry: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let seats = <Arc<Engine> as Parts>::open(&settings.seats, registry)?;
         let callers = Authenticator::new(&settings.authentication, seats.database().clone(), Arc::new(SystemClock))?;
-        let callers = Arc::new(callers.screened_by(Arc::clone(seats.limiter())));
+        let callers = Arc::new(callers.screened_by(Arc::clone(Engine::limiter(&seats))));
         Ok(Self { seats, callers })
     }
 

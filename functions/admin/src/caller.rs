@@ -3,7 +3,7 @@
 use axum::{extract::FromRequestParts, http::request::Parts};
 use platform::{
     db::Scope,
-    domain::{Permission, Principal, Standing, TenantId},
+    domain::{Permission, Principal, Standing, TenantId, UserId},
     web::{ApiError, ClientAddress},
 };
 
@@ -42,6 +42,11 @@ impl Caller {
         self.tenant.ok_or_else(|| ApiError::invalid("x-tenant-id", "is missing: say for which tenant this is"))
     }
 
+    /// The caller as a user of its tenant. None: staff.
+    pub(crate) fn member(&self) -> Option<UserId> {
+        if self.principal.standing == Standing::Staff { None } else { Some(self.principal.id) }
+    }
+
     /// The tenant that staff act for, not being of it.
     pub(crate) fn foreign_tenant(&self) -> Option<TenantId> {
         self.tenant.filter(|_| self.principal.standing == Standing::Staff)
@@ -57,7 +62,7 @@ impl Caller {
     /// # Errors
     /// [`ApiError::Forbidden`], which the guard writes down.
     pub(crate) fn must_be_permitted(&self, permission: Permission) -> Result<(), ApiError> {
-        if self.may(permission) { Ok(()) } else { Err(ApiError::Forbidden) }
+        if self.may(permission) { Ok(()) } else { Err(ApiError::not_permitted(&self.principal, permission)) }
     }
 
     /// For a change of somebody who stands so.

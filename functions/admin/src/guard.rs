@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use platform::{
-    domain::{Standing, TenantId},
+    domain::{Account, NotAdmitted, Principal, TenantId},
     web::{ApiError, Checked, ClientAddress, REQUEST_ID},
 };
 
@@ -44,7 +44,8 @@ async fn admit(
     let verdict = parts.seats.limiter().count_person(&caller.principal).await?;
     if !is_admitted || !caller.may(operation.permission) {
         audit::refused(parts, &caller, operation, &path).await?;
-        return Ok(Checked(verdict, ApiError::Forbidden).into_response());
+        let error = if is_admitted { ApiError::not_permitted(&caller.principal, operation.permission) } else { ApiError::Forbidden };
+        return Ok(Checked(verdict, error).into_response());
     }
     if let Some(tenant) = caller.foreign_tenant()
         && let Err(error) = tenants::must_exist(parts, tenant).await
@@ -63,17 +64,37 @@ async fn admit(
 
 /// Who calls, and whether it may act for the tenant that it names.
 async fn caller(parts: &AdminParts, headers: &HeaderMap, address: ClientAddress) -> Result<(Caller, bool), ApiError> {
-    let principal = parts.callers.authenticate(headers).await?.ok_or(ApiError::Unauthenticated)?;
     let named = headers.get(TENANT).map(|value| value.to_str().ok().and_then(|text| text.parse::<TenantId>().ok()));
-    let (tenant, is_admitted) = match (principal.standing, named) {
-        (Standing::Staff, None) => (None, true),
-        (Standing::Staff, Some(None)) => return Err(ApiError::invalid("x-tenant-id", "must be the id of a tenant")),
-        (Standing::Staff, Some(Some(tenant))) => (Some(tenant), true),
-        (Standing::Guest | Standing::Member | Standing::Admin | Standing::Owner, named) => {
-            let own = principal.tenant.ok_or_else(|| ApiError::Internal("a user without a tenant".into()))?;
-            (Some(own), named.is_none_or(|named| named == Some(own)))
+    let account = parts.callers.authenticate_for(headers, named.flatten()).await?.ok_or(ApiError::Unauthenticated)?;
+    let (principal, tenant, is_admitted) = match (account.staff(), named) {
+        (Some(_), Some(None)) => return Err(ApiError::invalid("x-tenant-id", "must be the id of a tenant")),
+        (Some(staff), named) => (staff.clone(), named.flatten(), true),
+        (None, named) => {
+            let (member, is_admitted) = member(parts, &account, named).await?;
+            let own = member.tenant.ok_or_else(|| ApiError::Internal("a user without a tenant".into()))?;
+            (member, Some(own), is_admitted)
         }
     };
     let id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     Ok((Caller::new(principal, tenant, id, address), is_admitted))
+}
+
+/// As which member somebody calls. Whoever names a tenant that is not theirs is refused, which one of their own tenants keeps.
+async fn member(parts: &AdminParts, account: &Account, named: Option<Option<TenantId>>) -> Result<(Principal, bool), ApiError> {
+    let chosen = match named {
+        Some(None) => account.principals().and(Err(NotAdmitted::OtherTenant)),
+        Some(Some(tenant)) => account.choose(Some(tenant)),
+        None => account.choose(None),
+    };
+    match chosen {
+        Ok(membership) => {
+            parts.callers.note_use(account, membership).await;
+            Ok((membership.principal.clone(), true))
+        }
+        Err(NotAdmitted::OtherTenant) => {
+            let own = account.of_tenants().next().ok_or(ApiError::Forbidden)?;
+            Ok((own.principal.clone(), false))
+        }
+        Err(why) => Err(why.into()),
+    }
 }

@@ -114,7 +114,10 @@ impl NewUser {
     }
 }
 
-/// Invites somebody: whoever signs in with that address, verified, becomes this user
+/// Invites a person, who becomes this user by accepting
+///
+/// The person signs in with that address, verified, and accepts by `POST /api/v1/invitations/{id}/accept`. A user who has declined is
+/// invited again.
 #[utoipa::path(
     post,
     path = "/api/v1/users",
@@ -139,11 +142,21 @@ async fn invite(
     let tenant = caller.tenant()?;
     let make = async |transaction: &_, now| {
         tenants::lock_open(transaction, tenant).await?;
-        let id = UserId::random();
-        let user = record::insert(transaction, id, tenant, &new.email, new.role, now).await?;
-        let user = user.ok_or(ApiError::Conflict(Conflict::EmailTaken))?;
-        let body = written(&user)?;
-        audit::record(transaction, &caller, now, Event::of("user.invited", tenant, "user", &id).created(body.clone())).await?;
+        let by = caller.member();
+        let declined = record::lock_declined(transaction, tenant, &new.email).await?;
+        let user = match &declined {
+            Some(declined) => record::invite_again(transaction, declined.id, new.role, by, now).await?,
+            None => record::insert(transaction, UserId::random(), tenant, &new.email, new.role, by, now)
+                .await?
+                .ok_or(ApiError::Conflict(Conflict::EmailTaken))?,
+        };
+        let (id, body) = (user.id, written(&user)?);
+        let event = Event::of("user.invited", tenant, "user", &id);
+        let event = match &declined {
+            Some(declined) => event.changed(written(declined)?, body.clone()),
+            None => event.created(body.clone()),
+        };
+        audit::record(transaction, &caller, now, event).await?;
         Ok(Created { location: format!("/api/v1/users/{id}"), version: Some(user.version), body })
     };
     creation.run(&parts, &caller, &body, make).await
@@ -190,7 +203,7 @@ async fn change(
     let decide = |before: &User| {
         let role = wanted.role.unwrap_or(before.role);
         caller.must_manage(role)?;
-        if before.status == UserStatus::Deactivated {
+        if matches!(before.status, UserStatus::Deactivated | UserStatus::Declined) {
             return Err(ApiError::Conflict(Conflict::UserDeactivated));
         }
         Ok((role, before.status))
@@ -220,7 +233,7 @@ async fn deactivate(
     alter(&parts, &caller, id, &version, "user.deactivated", |before| Ok((before.role, UserStatus::Deactivated))).await
 }
 
-/// Lets a user in again; who never signed in is invited again
+/// Lets a user in again; a user who never accepted, or who declined, is invited again
 #[utoipa::path(
     post,
     path = "/api/v1/users/{id}/reactivate",
@@ -240,7 +253,8 @@ async fn reactivate(
     version: IfMatch,
 ) -> Result<Response, ApiError> {
     let decide = |before: &User| {
-        let status = if before.status == UserStatus::Deactivated { UserStatus::Active } else { before.status };
+        let is_out = matches!(before.status, UserStatus::Deactivated | UserStatus::Declined);
+        let status = if is_out { UserStatus::Active } else { before.status };
         Ok((before.role, status))
     };
     alter(&parts, &caller, id, &version, "user.reactivated", decide).await
@@ -266,7 +280,7 @@ async fn alter(
     if (role, status) == (before.role, before.status) {
         return Ok(versioned(before.version, &before));
     }
-    let is_owner = |role, status| role == Standing::Owner && status != UserStatus::Deactivated;
+    let is_owner = |role, status| role == Standing::Owner && matches!(status, UserStatus::Invited | UserStatus::Active);
     if is_owner(before.role, before.status) && !is_owner(role, status) && !record::has_other_owner(&transaction, &before).await? {
         return Err(ApiError::Conflict(Conflict::LastOwner));
     }

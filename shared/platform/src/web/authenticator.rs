@@ -115,11 +115,23 @@ impl Authenticator {
     /// # Errors
     /// As [`Self::authenticate`].
     pub async fn authenticate_for(&self, headers: &HeaderMap, tenant: Option<TenantId>) -> Result<Option<Account>, ApiError> {
+        self.known(headers, |account| tenant.is_none_or(|tenant| account.identity.is_none() || account.is_of(tenant))).await
+    }
+
+    /// The same, and nothing that was kept here counts: the account is as PostgreSQL has it now.
+    ///
+    /// # Errors
+    /// As [`Self::authenticate`].
+    pub async fn authenticate_anew(&self, headers: &HeaderMap) -> Result<Option<Account>, ApiError> {
+        self.known(headers, |_| false).await
+    }
+
+    async fn known(&self, headers: &HeaderMap, may_be_kept: impl Fn(&Account) -> bool) -> Result<Option<Account>, ApiError> {
         if !headers.contains_key(AUTHORIZATION) {
             return Ok(None);
         }
         // On the heap, so that requests without a token do not carry the room for this.
-        match Box::pin(self.check(headers, tenant)).await {
+        match Box::pin(self.check(headers, may_be_kept)).await {
             Ok(account) => Ok(Some(account)),
             Err(Failure::Down(error)) => Err(error),
             Err(Failure::Rejected(Rejected::NotBearer)) => Err(ApiError::Unauthenticated),
@@ -179,15 +191,14 @@ impl Authenticator {
         self.people.forget();
     }
 
-    async fn check(&self, headers: &HeaderMap, tenant: Option<TenantId>) -> Result<Account, Failure> {
+    async fn check(&self, headers: &HeaderMap, may_be_kept: impl Fn(&Account) -> bool) -> Result<Account, Failure> {
         let text = bearer(headers)?;
         let credential = match AccessToken::parse(text) {
             Ok(token) => Credential::Token(token.hash()),
             Err(_) => self.vouched(text).await?,
         };
         let (account, is_kept) = self.people.find(&credential).await?.ok_or(Rejected::NotInForce)?;
-        let is_old = is_kept && account.identity.is_some() && tenant.is_some_and(|tenant| !account.is_of(tenant));
-        if !is_old {
+        if !is_kept || may_be_kept(&account) {
             return Ok(account);
         }
         self.people.forget_one(&credential);

@@ -41,6 +41,7 @@ ALTER TABLE users
     ADD COLUMN shown_status text NOT NULL GENERATED ALWAYS AS (
         CASE WHEN status = 'deactivated' AND declined_at IS NOT NULL THEN 'declined' ELSE status END
     ) STORED;
+ALTER TABLE staff ADD COLUMN declined_at timestamptz;
 
 -- Whether an issuer may vouch for somebody with this address in this tenant. NULL sets no limit.
 CREATE FUNCTION public.may_vouch(tenant uuid, address text, tenants uuid[], domains text[]) RETURNS boolean
@@ -146,7 +147,8 @@ BEGIN
     FOR NO KEY UPDATE OF u;
     IF NOT FOUND THEN
         kind := 'staff';
-        SELECT s.id, NULL::uuid AS tenant_id, s.email, 'staff' AS role, s.status AS shown_status, s.provider_issuer, s.provider_subject,
+        SELECT s.id, NULL::uuid AS tenant_id, s.email, 'staff' AS role, s.provider_issuer, s.provider_subject,
+               CASE WHEN s.status = 'deactivated' AND s.declined_at IS NOT NULL THEN 'declined' ELSE s.status END AS shown_status,
                NULL::text AS tenant_name, NULL::text AS tenant_status INTO asked
         FROM public.staff s
         WHERE vouches_for_staff AND s.id = invitation AND lower(s.email) = lower(address)
@@ -160,7 +162,8 @@ BEGIN
         BEGIN
             IF kind = 'staff' THEN
                 UPDATE public.staff s SET status = becomes, updated_at = moment,
-                    provider_issuer = CASE WHEN accepts THEN issuer END, provider_subject = CASE WHEN accepts THEN subject END
+                    provider_issuer = CASE WHEN accepts THEN issuer END, provider_subject = CASE WHEN accepts THEN subject END,
+                    declined_at = CASE WHEN accepts THEN NULL ELSE moment END
                 WHERE s.id = invitation;
             ELSE
                 UPDATE public.users u SET status = becomes, version = u.version + 1, updated_at = moment,

@@ -2,9 +2,11 @@
 
 mod access_tokens;
 mod answer;
+mod asked;
 mod audit;
 mod audit_events;
 mod caller;
+mod change;
 mod creation;
 mod export;
 mod guard;
@@ -17,6 +19,7 @@ mod parts;
 mod read;
 mod sessions;
 pub mod statements;
+mod store;
 mod tenants;
 mod usage;
 mod users;
@@ -25,8 +28,9 @@ mod version;
 use axum::{Router, middleware};
 use utoipa_axum::router::OpenApiRouter;
 
-pub use operations::{Operation, operations};
+pub use operations::{Operation, Whose, operations};
 pub use parts::{AdminParts, AdminSettings};
+pub use store::Store;
 
 /// The function's routes, with the guard before them.
 pub fn router(parts: AdminParts) -> Router {

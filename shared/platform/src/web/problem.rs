@@ -2,7 +2,7 @@
 
 mod causes;
 
-use std::{error::Error, sync::Arc};
+use std::{borrow::Cow, error::Error, sync::Arc};
 
 use axum::{
     http::{
@@ -23,8 +23,8 @@ type Cause = Box<dyn Error + Send + Sync>;
 /// One thing that is wrong with a request.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct FieldFault {
-    /// The field, or header, as the contract names it.
-    pub field: &'static str,
+    /// The field, parameter or header, as the contract names it; an unknown one as it was sent.
+    pub field: Cow<'static, str>,
     /// What is wanted of it; never repeats what was sent.
     pub message: String,
 }
@@ -36,6 +36,8 @@ pub enum ApiError {
     Invalid(Vec<FieldFault>),
     /// The body is no JSON object.
     MalformedBody(String),
+    /// Staff have not named the tenant that the call is about.
+    TenantRequired,
     /// No credential, or one that is not good: whatever is wrong with it looks the same.
     Unauthenticated,
     /// Every seat is taken.
@@ -101,7 +103,7 @@ impl ApiError {
     /// One fault of one field.
     #[must_use]
     pub fn invalid(field: &'static str, message: &str) -> Self {
-        Self::Invalid(vec![FieldFault { field, message: message.to_owned() }])
+        Self::Invalid(vec![FieldFault { field: field.into(), message: message.to_owned() }])
     }
 
     /// A refusal to somebody who has no seat.
@@ -122,6 +124,7 @@ impl ApiError {
         match self {
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", "The request is invalid"),
             Self::MalformedBody(_) => (StatusCode::BAD_REQUEST, "malformed_body", "The body is not a JSON object"),
+            Self::TenantRequired => (StatusCode::BAD_REQUEST, "tenant_required", "The tenant must be named"),
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "A good bearer token is wanted"),
             Self::NoSeats { .. } => (StatusCode::PAYMENT_REQUIRED, "no_seats_available", "Every seat is taken"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "You may not do this"),
@@ -153,10 +156,11 @@ impl ApiError {
     fn detail(&self) -> String {
         match self {
             Self::Invalid(faults) => {
-                let fields: Vec<&str> = faults.iter().map(|fault| fault.field).collect();
-                format!("Wrong or missing: {}.", fields.join(", "))
+                let fields: Vec<&str> = faults.iter().map(|fault| &*fault.field).collect();
+                format!("Wrong, missing or unknown: {}.", fields.join(", "))
             }
             Self::MalformedBody(why) => why.clone(),
+            Self::TenantRequired => "Staff see and change one tenant at a time: name it in x-tenant-id.".to_owned(),
             Self::Unauthenticated => "Send authorization: Bearer with a token that is in force.".to_owned(),
             Self::Forbidden => "The token is good, and what it stands for may not do this.".to_owned(),
             Self::NoSeats { seats_used, seats_total, .. } => format!("{seats_used} seats are in use; the license has {seats_total}."),
@@ -196,6 +200,7 @@ impl ApiError {
             Self::Unavailable(_) | Self::NotReady(_) | Self::Timeout | Self::RequestInFlight => Some(1),
             Self::Invalid(_)
             | Self::MalformedBody(_)
+            | Self::TenantRequired
             | Self::Unauthenticated
             | Self::Forbidden
             | Self::Refused { .. }
@@ -218,6 +223,9 @@ impl ApiError {
         match self {
             Self::Invalid(faults) => {
                 document.insert("errors".to_owned(), json!(faults));
+            }
+            Self::TenantRequired => {
+                document.insert("errors".to_owned(), json!([{ "field": "x-tenant-id", "message": "is missing" }]));
             }
             Self::NoSeats { seats_used, seats_total, next_expiry_at, .. } => {
                 document.insert("seats_used".to_owned(), json!(seats_used));
@@ -263,6 +271,7 @@ impl ApiError {
             Self::Timeout => tracing::warn!(request_id, "a request took too long"),
             Self::Invalid(_)
             | Self::MalformedBody(_)
+            | Self::TenantRequired
             | Self::Unauthenticated
             | Self::Forbidden
             | Self::NoSeats { .. }
@@ -345,6 +354,7 @@ mod tests {
         let table = [
             (ApiError::Invalid(vec![]), 400, "invalid_request"),
             (ApiError::MalformedBody(String::new()), 400, "malformed_body"),
+            (ApiError::TenantRequired, 400, "tenant_required"),
             (ApiError::Unauthenticated, 401, "unauthenticated"),
             (full, 402, "no_seats_available"),
             (ApiError::Forbidden, 403, "forbidden"),

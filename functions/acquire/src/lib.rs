@@ -7,10 +7,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use platform::{
-    domain::{Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, SessionId, Timestamp, rfc3339_millis},
+    domain::{Account, Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, SessionId, Timestamp, rfc3339_millis},
     seats::{Acquired, Applicant, Seat},
     signing::{Leaf, Lease},
-    web::{AcquireParts, ApiError, Checked, Fields, JsonObject, SignedSeats, json},
+    web::{AcquireParts, ApiError, Checked, Fields, JsonObject, SignedSeats, json, none_may},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -97,7 +97,7 @@ struct Answer<'a> {
         (status = 201, description = "A seat was taken. `idempotent-replayed: true` marks an answer that was given before.", body = Answer),
         (status = 200, description = "This device has a seat already: the same session, its life renewed.", body = Answer),
         (status = 402, description = "`no_seats_available`: with `seats_used`, `seats_total` and `next_expiry_at`."),
-        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden` for a guest's or a staff member's token."),
+        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden` for a guest's or a staff member's token; `no_account`, `email_not_verified`, `deactivated` for one of nobody who is served."),
         (status = 404, description = "`license_not_found`."),
         (status = 409, description = "`request_in_flight`: the same request is being worked on."),
         (status = 422, description = "`idempotency_key_reused`: the key has served for another request."),
@@ -105,15 +105,17 @@ struct Answer<'a> {
 )]
 async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
     let AcquireParts { signed: SignedSeats { seats, keys }, callers } = parts;
-    let caller = callers.authenticate(&headers).await?;
-    if let Some(caller) = caller.as_ref().filter(|caller| !caller.may(Permission::AcquireWithToken)) {
-        return Ok(Checked(seats.limiter().count_person(caller).await?, ApiError::Forbidden).into_response());
+    // As which of its members a caller acts is for the license to say, which has one tenant.
+    let account = callers.authenticate(&headers).await?;
+    let members = account.as_ref().map(Account::principals).transpose()?;
+    if let Some((member, error)) = members.as_deref().and_then(|members| none_may(members, &[Permission::AcquireWithToken])) {
+        return Ok(Checked(seats.limiter().count_person(member).await?, error).into_response());
     }
     let idempotency_key = idempotency_key(&headers)?;
     let request = Request::parse(&body)?;
     // Before a seat is taken: without a key there is no answer to give.
     let leaf = keys.leaf().await?;
-    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body).known_as(caller);
+    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body).known_as(members);
     let (acquired, verdict) = seats.acquire(&request.license_key, applicant).await?.passed()?;
     let answer = match acquired {
         Acquired::Granted(seat) => {

@@ -3,7 +3,7 @@
 use axum::{extract::FromRequestParts, http::request::Parts};
 use platform::{
     db::Scope,
-    domain::{Permission, Principal, Standing, TenantId},
+    domain::{Permission, Principal, Standing, TenantId, UserId},
     web::{ApiError, ClientAddress},
 };
 
@@ -41,6 +41,11 @@ impl Caller {
         self.tenant.ok_or(ApiError::TenantRequired)
     }
 
+    /// The caller as a user of its tenant. None: staff.
+    pub(crate) fn member(&self) -> Option<UserId> {
+        if self.principal.standing == Standing::Staff { None } else { Some(self.principal.id) }
+    }
+
     /// The tenant that staff act for, not being of it.
     pub(crate) fn foreign_tenant(&self) -> Option<TenantId> {
         self.tenant.filter(|_| self.principal.standing == Standing::Staff)
@@ -56,7 +61,7 @@ impl Caller {
     /// # Errors
     /// [`ApiError::Forbidden`], which the guard writes down.
     pub(crate) fn must_be_permitted(&self, permission: Permission) -> Result<(), ApiError> {
-        if self.may(permission) { Ok(()) } else { Err(ApiError::Forbidden) }
+        if self.may(permission) { Ok(()) } else { Err(ApiError::not_permitted(&self.principal, permission)) }
     }
 
     /// For what concerns somebody who stands so.
@@ -64,7 +69,11 @@ impl Caller {
     /// # Errors
     /// [`ApiError::Forbidden`], which the guard writes down.
     pub(crate) fn must_manage(&self, other: Standing) -> Result<(), ApiError> {
-        if self.principal.manages(other) { Ok(()) } else { Err(ApiError::Forbidden) }
+        if self.principal.manages(other) {
+            return Ok(());
+        }
+        let is_scope = self.principal.standing.manages(other);
+        Err(if is_scope { ApiError::not_permitted(&self.principal, Permission::ManageTenant) } else { ApiError::Forbidden })
     }
 }
 

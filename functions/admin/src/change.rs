@@ -8,7 +8,7 @@ use std::ops::Deref;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use platform::{
     db::{self, Asking, Scope, Transaction},
-    domain::{Permission, Principal, TenantId, Timestamp},
+    domain::{NotAdmitted, Permission, Principal, TenantId, Timestamp},
     web::ApiError,
 };
 use tokio_postgres::{Row, types::ToSql};
@@ -48,8 +48,8 @@ impl Changer {
     /// Begins a change: in one round trip locks what is to be locked and the actor's row, and reads the latter.
     ///
     /// # Errors
-    /// [`ApiError::Unauthenticated`] if the actor or its token is no longer in force, [`ApiError::Forbidden`] if it may no longer do what the
-    /// operation takes, and those of a tenant that is closed or not there.
+    /// [`ApiError::NotAdmitted`] if the actor is no longer in force, [`ApiError::InvalidToken`] if its token is not, [`ApiError::Forbidden`] if
+    /// it may no longer do what the operation takes, and those of a tenant that is closed or not there.
     pub(crate) async fn begin(&self, parts: &AdminParts, lock: Lock) -> Result<Change, ApiError> {
         let (Self(caller), now) = (self, parts.clock.now());
         let tenant = if lock == Lock::Tenant { Some(caller.tenant()?.as_uuid()) } else { None };
@@ -63,7 +63,8 @@ impl Changer {
         let Some(principal) = principal.filter(|principal| principal.tenant == caller.principal.tenant) else {
             // What is kept here of the person is not true any more.
             parts.callers.forget();
-            return Err(ApiError::Unauthenticated);
+            let is_token = caller.principal.token.is_some();
+            return Err(if is_token { ApiError::InvalidToken } else { NotAdmitted::Deactivated.into() });
         };
         let change = Change { transaction, caller: Caller { principal, ..caller.clone() }, now };
         if change.caller.principal != caller.principal {

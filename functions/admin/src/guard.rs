@@ -8,7 +8,7 @@ use axum::{
 };
 use platform::{
     db::Scope,
-    domain::{Principal, Standing, TenantId},
+    domain::{Account, NotAdmitted, Principal, Standing, TenantId},
     web::{ApiError, Checked, ClientAddress, REQUEST_ID},
 };
 
@@ -47,7 +47,8 @@ async fn admit(
     let verdict = parts.seats.limiter().count_person(&caller.principal).await?;
     if !is_admitted || !caller.may(operation.permission) {
         audit::refused(parts, &caller, &path).await?;
-        return Ok(Checked(verdict, ApiError::Forbidden).into_response());
+        let error = if is_admitted { ApiError::not_permitted(&caller.principal, operation.permission) } else { ApiError::Forbidden };
+        return Ok(Checked(verdict, error).into_response());
     }
     if caller.principal.standing == Standing::Staff {
         match staffs_tenant(parts, operation, request.headers(), &path).await {
@@ -74,19 +75,24 @@ async fn caller(
     headers: &HeaderMap,
     address: ClientAddress,
 ) -> Result<(Caller, bool), ApiError> {
-    let principal = parts.callers.authenticate(headers).await?.ok_or(ApiError::Unauthenticated)?;
-    let (tenant, is_admitted) = own_tenant(&principal, headers)?;
+    let named = named(headers).map(Result::ok);
+    // What is kept here may be ten seconds old, and decides on reads alone.
+    let account = if operation.is_read() {
+        parts.callers.authenticate_for(headers, named.flatten()).await?
+    } else {
+        parts.callers.authenticate_anew(headers).await?
+    };
+    let account = account.ok_or(ApiError::Unauthenticated)?;
+    let (principal, tenant, is_admitted) = match account.staff() {
+        Some(staff) => (staff.clone(), None, true),
+        None => {
+            let (member, is_admitted) = member(parts, &account, named).await?;
+            let own = member.tenant.ok_or_else(|| ApiError::Internal("a user without a tenant".into()))?;
+            (member, Some(own), is_admitted)
+        }
+    };
     let id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     Ok((Caller { principal, operation, request_id: id.to_owned(), address, tenant }, is_admitted))
-}
-
-/// The tenant of somebody who is of one, and whether it may act for the one that it names.
-fn own_tenant(principal: &Principal, headers: &HeaderMap) -> Result<(Option<TenantId>, bool), ApiError> {
-    if principal.standing == Standing::Staff {
-        return Ok((None, true));
-    }
-    let own = principal.tenant.ok_or_else(|| ApiError::Internal("a user without a tenant".into()))?;
-    Ok((Some(own), named(headers).is_none_or(|named| named.ok() == Some(own))))
 }
 
 /// The tenant that staff act for, if the operation is about one.
@@ -124,4 +130,24 @@ fn named(headers: &HeaderMap) -> Option<Result<TenantId, ApiError>> {
     let wrong = || ApiError::invalid("x-tenant-id", "must be the id of a tenant");
     let read = |value: &HeaderValue| value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(wrong);
     headers.get(TENANT).map(read)
+}
+
+/// As which member somebody calls. Whoever names a tenant that is not theirs is refused, which one of their own tenants keeps.
+async fn member(parts: &AdminParts, account: &Account, named: Option<Option<TenantId>>) -> Result<(Principal, bool), ApiError> {
+    let chosen = match named {
+        Some(None) => account.principals().and(Err(NotAdmitted::OtherTenant)),
+        Some(Some(tenant)) => account.choose(Some(tenant)),
+        None => account.choose(None),
+    };
+    match chosen {
+        Ok(membership) => {
+            parts.callers.note_use(account, membership).await;
+            Ok((membership.principal.clone(), true))
+        }
+        Err(NotAdmitted::OtherTenant) => {
+            let own = account.of_tenants().next().ok_or(ApiError::Forbidden)?;
+            Ok((own.principal.clone(), false))
+        }
+        Err(why) => Err(why.into()),
+    }
 }

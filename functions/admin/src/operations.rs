@@ -93,8 +93,15 @@ pub(crate) fn describe(document: &mut OpenApi) {
         let named = if operation.permission.holders().contains(&Standing::Staff) { named } else { "" };
         let who = format!("For {} (`{}`).{named}", who.join(", "), operation.permission.as_str());
         said.description = Some(said.description.take().map_or_else(|| who.clone(), |more| format!("{more}\n\n{who}")));
+        let conflict = said.responses.responses.entry("409".to_owned()).or_insert_with(|| openapi::Response::default().into());
+        if let openapi::RefOr::T(conflict) = conflict {
+            conflict.description = [conflict.description.trim_end_matches('.'), CHOICE].join("; ").trim_start_matches("; ").to_owned();
+        }
     }
 }
+
+/// What a member of several tenants is told who names none.
+const CHOICE: &str = "`tenant_choice_required`: the caller is a member of several tenants, which `tenants` lists; name one in `x-tenant-id`.";
 
 fn described<'a>(item: &'a mut openapi::PathItem, method: &str) -> Option<&'a mut openapi::path::Operation> {
     match method {
@@ -120,14 +127,16 @@ mod tests {
             for (method, operation) in item.as_object().unwrap().iter().filter(|(_, operation)| operation["operationId"].is_string()) {
                 assert_eq!(operation["tags"][0], "administration", "{method} {path}");
                 assert!(operation["security"][0]["bearer"].is_array(), "{method} {path}");
-                let who = operation["description"].as_str().unwrap();
-                assert!(who.contains("For ") && who.contains("staff") || who.contains("have_tokens"), "{method} {path}: {who}");
+                let who = operation["description"].as_str().unwrap_or_default();
+                let is_of_identities = crate::identity_operations().any(|row| row.path == path && row.method == method.to_uppercase());
+                assert!(is_of_identities || who.contains("For ") && who.contains("staff") || who.contains("have_tokens"), "{method} {path}: {who}");
                 served.insert((operation["operationId"].as_str().unwrap().to_owned(), method.to_uppercase(), path.clone()));
             }
         }
         let rows = operations().map(|row| (row.name.to_owned(), row.method.to_owned(), row.path.to_owned()));
-        assert_eq!(served, rows.collect());
-        assert_eq!(served.len(), operations().count(), "a row is there twice");
+        let of_identities = crate::identity_operations().map(|row| (row.name.to_owned(), row.method.to_owned(), row.path.to_owned()));
+        assert_eq!(served, rows.chain(of_identities).collect());
+        assert_eq!(served.len(), operations().count() + crate::identity_operations().count(), "a row is there twice");
     }
 
     #[test]

@@ -39,6 +39,13 @@ pub(crate) struct Items<T> {
     next_cursor: Option<String>,
 }
 
+impl<T> Items<T> {
+    /// A list that is one page.
+    pub(crate) const fn all(items: Vec<T>) -> Self {
+        Self { items, next_cursor: None }
+    }
+}
+
 /// Where an entry stands in its list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Position {

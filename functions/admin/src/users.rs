@@ -114,9 +114,10 @@ impl NewUser {
     }
 }
 
-/// Invites somebody: whoever signs in with that address, verified, becomes this user
+/// Invites a person, who becomes this user by accepting
 ///
-/// To invite an owner or an admin also takes `manage_tenant`.
+/// The person signs in with that address, verified, and accepts by `POST /api/v1/invitations/{id}/accept`. A user who has declined is
+/// invited again. To invite an owner or an admin also takes `manage_tenant`.
 #[utoipa::path(
     post,
     path = "/api/v1/users",
@@ -140,11 +141,21 @@ async fn invite(
     let tenant = changer.tenant()?;
     let make = async |change: &Change| {
         change.caller().must_manage(new.role)?;
-        let id = UserId::random();
-        let user = record::insert(change, id, tenant, &new.email, new.role, change.now()).await?;
-        let user = user.ok_or(ApiError::Conflict(Conflict::EmailTaken))?;
-        let body = written(&user)?;
-        audit::record(change, Event::of("user.invited", tenant, "user", &id).created(body.clone())).await?;
+        let (by, now) = (change.caller().member(), change.now());
+        let declined = record::lock_declined(change, tenant, &new.email).await?;
+        let user = match &declined {
+            Some(declined) => record::invite_again(change, declined.id, new.role, by, now).await?,
+            None => record::insert(change, UserId::random(), tenant, &new.email, new.role, by, now)
+                .await?
+                .ok_or(ApiError::Conflict(Conflict::EmailTaken))?,
+        };
+        let (id, body) = (user.id, written(&user)?);
+        let event = Event::of("user.invited", tenant, "user", &id);
+        let event = match &declined {
+            Some(declined) => event.changed(written(declined)?, body.clone()),
+            None => event.created(body.clone()),
+        };
+        audit::record(change, event).await?;
         Ok(Created { location: format!("/api/v1/users/{id}"), version: Some(user.version), body })
     };
     creation.run(&parts, &changer, Lock::Tenant, &asked, make).await
@@ -192,7 +203,7 @@ async fn change(
     let wanted = UserChange::read(asked.fields()?)?;
     let decide = |before: &User| {
         let role = wanted.role.unwrap_or(before.role);
-        if before.status == UserStatus::Deactivated {
+        if matches!(before.status, UserStatus::Deactivated | UserStatus::Declined) {
             return Err(ApiError::Conflict(Conflict::UserDeactivated));
         }
         Ok((role, before.status))
@@ -225,7 +236,7 @@ async fn deactivate(
     alter(&parts, &changer, id, &version, "user.deactivated", |before| Ok((before.role, UserStatus::Deactivated))).await
 }
 
-/// Lets a user in again; who never signed in is invited again
+/// Lets a user in again; a user who never accepted, or who declined, is invited again
 ///
 /// To reactivate an owner or an admin also takes `manage_tenant`.
 #[utoipa::path(
@@ -248,7 +259,8 @@ async fn reactivate(
     _: Nothing,
 ) -> Result<Response, ApiError> {
     let decide = |before: &User| {
-        let status = if before.status == UserStatus::Deactivated { UserStatus::Active } else { before.status };
+        let is_out = matches!(before.status, UserStatus::Deactivated | UserStatus::Declined);
+        let status = if is_out { UserStatus::Active } else { before.status };
         Ok((before.role, status))
     };
     alter(&parts, &changer, id, &version, "user.reactivated", decide).await
@@ -272,7 +284,7 @@ async fn alter(
     if (role, status) == (before.role, before.status) {
         return Ok(versioned(before.version, &before));
     }
-    let is_owner = |role, status| role == Standing::Owner && status != UserStatus::Deactivated;
+    let is_owner = |role, status| role == Standing::Owner && matches!(status, UserStatus::Invited | UserStatus::Active);
     if is_owner(before.role, before.status) && !is_owner(role, status) && !record::has_other_owner(&change, &before).await? {
         return Err(ApiError::Conflict(Conflict::LastOwner));
     }
@@ -289,13 +301,13 @@ async fn alter(
 
 /// Whether a user may have a seat of a license that requires a token.
 fn may_acquire(user: &User) -> bool {
-    user.status != UserStatus::Deactivated && Permission::AcquireWithToken.holders().contains(&user.role)
+    matches!(user.status, UserStatus::Invited | UserStatus::Active) && Permission::AcquireWithToken.holders().contains(&user.role)
 }
 
 /// Revokes the tokens of a user that name what its role does not allow, or all of them if it is deactivated.
 async fn revoke_tokens(change: &Change, user: &User) -> Result<(), ApiError> {
     let allowed: Vec<&str> = match user.status {
-        UserStatus::Deactivated => Vec::new(),
+        UserStatus::Deactivated | UserStatus::Declined => Vec::new(),
         UserStatus::Invited | UserStatus::Active => {
             Permission::all().filter(|permission| permission.holders().contains(&user.role)).map(Permission::as_str).collect()
         }

@@ -9,7 +9,7 @@ use jobs::{JobSettings, RetentionSettings, ScheduleSettings, cron, job};
 use kms::RootSettings;
 use platform::{
     db::{Database, Role},
-    domain::SystemClock,
+    domain::{SystemClock, Vouching},
     seats::{Limiter, RedisLink},
     signing::PublishedKeys,
     web::{self, AcquireParts, AcquireSettings, HttpSettings, Parts, Public, ValidateParts},
@@ -96,7 +96,8 @@ pub(super) fn run(settings: Settings) -> ExitCode {
     let Settings { http, local_issuer, mut everything } = settings;
     match local_issuer.open(http.host) {
         Ok(None) => {}
-        Ok(Some(issuer)) => everything.function.authentication.oidc_issuers.push(issuer),
+        // Whoever may read its key file may read the database's password, too.
+        Ok(Some(issuer)) => everything.function.authentication.oidc_issuers.push(issuer.vouching_for(Vouching::everybody())),
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;

@@ -26,8 +26,8 @@ pub use bootstrap::{Issued, NewCustomer};
 pub use enrolment::{DemoPerson, enrol, invite_staff};
 pub use licenses::license;
 pub use migrate::{MIGRATIONS_HASH, migrate};
-pub use people::PEOPLE;
-pub(crate) use people::{Person, person_by_identity, person_by_token};
+pub use people::{AnswerSource, Invitation, InvitationAnswer, PEOPLE};
+pub(crate) use people::{Person, account_of, account_of_token, answer_invitation, invitations_for, member_seen};
 pub(crate) use tls::client_config;
 pub use transaction::{Access, Asking, Scope, Transaction};
 
@@ -204,6 +204,25 @@ impl Database {
             let client = self.client().await?;
             let statement = client.prepare_cached(sql).await?;
             Ok(client.query(&statement, params).await?)
+        })
+        .await
+    }
+
+    /// Runs one statement as `coditect_authenticator`, which the login must be a member of, in one round trip.
+    ///
+    /// # Errors
+    /// Any [`Error`]; after [`Error::Deadline`] it is not known whether the statement took effect.
+    pub(crate) async fn query_as_authenticator(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        within_deadline(async {
+            let client = self.client().await?;
+            let statement = client.prepare_cached(sql).await?;
+            let begin = sent(client.batch_execute("BEGIN; SET LOCAL ROLE coditect_authenticator")).await;
+            let answer = sent(client.query(&statement, params)).await;
+            let commit = sent(client.batch_execute("COMMIT")).await;
+            begin.await?;
+            let rows = answer.await?;
+            commit.await?;
+            Ok(rows)
         })
         .await
     }

@@ -80,7 +80,7 @@ INSERT INTO tenants (id, name, tier, seat_limit, created_at, updated_at) VALUES 
 RETURNING id, name, tier, status, seat_limit, version, created_at, updated_at";
 
 const INSERT_OWNER: &str = "-- tenants::insert_owner
-INSERT INTO users (id, tenant_id, email, role, created_at, updated_at) VALUES ($1, $2, $3, 'owner', $4, $4)";
+INSERT INTO users (id, tenant_id, email, role, invited_at, created_at, updated_at) VALUES ($1, $2, $3, 'owner', $4, $4, $4)";
 
 const UPDATE: &str = "-- tenants::update
 UPDATE tenants SET name = $2, tier = $3, seat_limit = $4, status = $5, version = version + 1, updated_at = $6 WHERE id = $1

@@ -52,27 +52,39 @@ pub(super) fn user(row: &Row) -> Result<User, db::Error> {
 }
 
 const LIST: &str = "-- users::list
-SELECT id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at FROM users
+SELECT id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at FROM users
 WHERE tenant_id = current_tenant() AND ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
-  AND ($4::text IS NULL OR role = $4) AND ($5::text IS NULL OR status = $5) AND ($6::text IS NULL OR lower(email) = lower($6))
+  AND ($4::text IS NULL OR role = $4) AND ($5::text IS NULL OR shown_status = $5) AND ($6::text IS NULL OR lower(email) = lower($6))
 ORDER BY created_at DESC, id DESC LIMIT $3";
 
 const FIND: &str = "-- users::find
-SELECT id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at FROM users WHERE id = $1";
+SELECT id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at FROM users WHERE id = $1";
 
 const LOCK: &str = "-- users::lock
-SELECT id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at FROM users WHERE id = $1 FOR NO KEY UPDATE";
+SELECT id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at FROM users WHERE id = $1 FOR NO KEY UPDATE";
 
 const INSERT: &str = "-- users::insert
-INSERT INTO users (id, tenant_id, email, role, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)
-RETURNING id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at";
+INSERT INTO users (id, tenant_id, email, role, invited_at, invited_by, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $5, $5)
+RETURNING id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at";
 
-// Somebody who comes back is known again if a provider has vouched before.
+// Somebody who has declined may be invited again, and is the same user.
+const LOCK_DECLINED: &str = "-- users::lock_declined
+SELECT id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at FROM users
+WHERE tenant_id = $1 AND lower(email) = lower($2) AND shown_status = 'declined' FOR NO KEY UPDATE";
+
+const INVITE_AGAIN: &str = "-- users::invite_again
+UPDATE users SET role = $2, status = 'invited', declined_at = NULL, invited_at = $3, invited_by = $4, version = version + 1, updated_at = $3
+WHERE id = $1
+RETURNING id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at";
+
+// Somebody who comes back is known again if a provider has vouched before, and else invited again.
 const UPDATE: &str = "-- users::update
 UPDATE users SET role = $2, version = version + 1, updated_at = $4,
-    status = CASE WHEN $3 = 'active' AND provider_subject IS NULL THEN 'invited' ELSE $3 END
+    status = CASE WHEN $3 = 'active' AND provider_subject IS NULL THEN 'invited' WHEN $3 = 'declined' THEN 'deactivated' ELSE $3 END,
+    declined_at = CASE WHEN $3 = 'declined' THEN declined_at END,
+    invited_at = CASE WHEN $3 = 'active' AND provider_subject IS NULL THEN $4 ELSE invited_at END
 WHERE id = $1
-RETURNING id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at";
+RETURNING id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at";
 
 // While one owner is active, an invitation that nobody has taken up does not stand in for it.
 const OTHER_OWNER: &str = "-- users::other_owner
@@ -83,7 +95,7 @@ UPDATE access_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NU
 RETURNING id";
 
 /// Every statement.
-pub(crate) const STATEMENTS: &[&str] = &[LIST, FIND, LOCK, INSERT, UPDATE, OTHER_OWNER, REVOKE_TOKENS];
+pub(crate) const STATEMENTS: &[&str] = &[LIST, FIND, LOCK, LOCK_DECLINED, INSERT, INVITE_AGAIN, UPDATE, OTHER_OWNER, REVOKE_TOKENS];
 
 /// Which users are wanted.
 #[derive(Debug, Default)]
@@ -108,16 +120,35 @@ pub(super) async fn lock(transaction: &Transaction, id: UserId) -> Result<Option
     transaction.first(LOCK, &[&id.as_uuid()]).await?.as_ref().map(user).transpose()
 }
 
-/// Invites somebody. None: the tenant has a user of that address.
+/// The user of this address who has declined, whom nobody else changes until the transaction's end.
+pub(super) async fn lock_declined(transaction: &Transaction, tenant: TenantId, email: &Email) -> Result<Option<User>, db::Error> {
+    transaction.first(LOCK_DECLINED, &[&tenant.as_uuid(), &email.as_str()]).await?.as_ref().map(user).transpose()
+}
+
+/// Invites a locked user again who has declined.
+pub(super) async fn invite_again(
+    transaction: &Transaction,
+    id: UserId,
+    role: Standing,
+    by: Option<UserId>,
+    now: Timestamp,
+) -> Result<User, db::Error> {
+    let by = by.map(UserId::as_uuid);
+    returned(&transaction.query(INVITE_AGAIN, &[&id.as_uuid(), &role.as_str(), &now, &by]).await?)
+}
+
+/// Invites somebody, `by` a user of the tenant. None: the tenant has a user of that address.
 pub(super) async fn insert(
     transaction: &Transaction,
     id: UserId,
     tenant: TenantId,
     email: &Email,
     role: Standing,
+    by: Option<UserId>,
     now: Timestamp,
 ) -> Result<Option<User>, db::Error> {
-    let made = transaction.query(INSERT, &[&id.as_uuid(), &tenant.as_uuid(), &email.as_str(), &role.as_str(), &now]).await;
+    let by = by.map(UserId::as_uuid);
+    let made = transaction.query(INSERT, &[&id.as_uuid(), &tenant.as_uuid(), &email.as_str(), &role.as_str(), &now, &by]).await;
     match made {
         Ok(rows) => returned(&rows).map(Some),
         Err(error) if error.violates("users_tenant_email") => Ok(None),

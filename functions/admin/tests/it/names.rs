@@ -1,6 +1,6 @@
 //! Names that no operation knows: each is told, with the known name that may be meant.
 
-use admin::operations;
+use admin::{identity_operations, operations};
 use serde_json::{Value, json};
 
 use crate::{
@@ -30,6 +30,20 @@ async fn unknown_member_and_parameter_are_told_by_every_operation() {
         }
         let unknown: Vec<&str> = told(&answer).into_iter().filter(|(_, message)| *message == "is not known").map(|(name, _)| name).collect();
         assert_eq!(unknown, expected, "{}: {}", operation.name, answer.text);
+    }
+}
+
+#[tokio::test]
+async fn unknown_names_are_told_by_operations_of_identities_too() {
+    let rig = Rig::start().await;
+    for operation in identity_operations() {
+        let path = operation.path.replace("{id}", &platform::domain::InvitationId::random().to_string());
+        let body = (operation.method != "GET").then(|| json!({ "no_such_member": 1 }));
+        let token = format!("Bearer {}", rig.provider.vouch("stranger", Some("stranger@x.example"), &rig.clock));
+        let path = format!("{path}?no_such_parameter");
+        let answer = rig.send(operation.method, &path, &[("authorization", &token)], body.as_ref()).await;
+        let expected = if body.is_some() { vec!["no_such_parameter", "no_such_member"] } else { vec!["no_such_parameter"] };
+        assert_eq!(answer.expect(400).faults(), expected, "{}", operation.name);
     }
 }
 

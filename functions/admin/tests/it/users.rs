@@ -43,7 +43,7 @@ async fn those_who_manage_users_see_those_of_their_tenant() {
 }
 
 #[tokio::test]
-async fn whoever_is_invited_comes_by_a_verified_email() {
+async fn invited_user_joins_by_accepting_with_a_verified_email() {
     let rig = Rig::start().await;
     let new = |email: &str, role: &str| json!({ "email": email, "role": role });
     let invited = rig.post(&rig.ours.admin, "/api/v1/users", &new("grace@new.example", "member")).await.expect(201);
@@ -52,7 +52,12 @@ async fn whoever_is_invited_comes_by_a_verified_email() {
     assert_eq!((&event["action"], &event["after"], &event["actor"]), (&json!("user.invited"), &invited.body, &json!("user")));
 
     let token = format!("Bearer {}", rig.provider.vouch("grace", Some("grace@new.example"), &rig.clock));
-    rig.send("GET", "/api/v1/tenants", &[("authorization", &token)], None).await.expect(200);
+    let as_grace = [("authorization", token.as_str())];
+    rig.send("GET", "/api/v1/tenants", &as_grace, None).await.assert_problem(403, "no_account");
+    let waiting = rig.send("GET", "/api/v1/invitations", &as_grace, None).await.expect(200);
+    let accept = format!("/api/v1/invitations/{}/accept", waiting.body["items"][0]["id"].as_str().unwrap());
+    rig.send("POST", &accept, &as_grace, None).await.expect(200);
+    rig.send("GET", "/api/v1/tenants", &as_grace, None).await.expect(200);
     let location = invited.headers["location"].to_str().unwrap();
     assert_eq!(rig.get(&rig.ours.admin, location).await.body["status"], "active");
 
@@ -102,7 +107,7 @@ async fn a_deactivated_user_is_nobody_at_once_and_may_come_back() {
     let down = async |who, person: &Person| rig.change(who, "POST", &format!("{}/deactivate", path(person)), None).await;
     let gone = down(&rig.ours.admin, &rig.ours.guest).await.expect(200);
     assert_eq!((&gone.body["status"], gone.tag()), (&json!("deactivated"), "\"2\""));
-    rig.get(&rig.ours.guest, "/api/v1/tenants").await.assert_problem(401, "unauthenticated");
+    rig.get(&rig.ours.guest, "/api/v1/tenants").await.assert_problem(403, "deactivated");
     assert_eq!(down(&rig.ours.admin, &rig.ours.guest).await.expect(200).tag(), "\"2\"", "it is so already");
     rig.change(&rig.ours.owner, "PATCH", &guest, Some(&json!({ "role": "member" }))).await.assert_problem(409, "user_deactivated");
     let back = rig.change(&rig.ours.admin, "POST", &format!("{guest}/reactivate"), None).await.expect(200);

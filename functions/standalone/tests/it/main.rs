@@ -12,6 +12,7 @@ mod faults;
 mod footprint;
 mod hostile_tokens;
 mod limits;
+mod memberships;
 mod operations;
 mod people;
 mod reporting;

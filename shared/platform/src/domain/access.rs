@@ -38,6 +38,8 @@ words! {
         Invited = "invited",
         /// Known by its identity provider.
         Active = "active",
+        /// The person refused the invitation. The tenant may invite again.
+        Declined = "declined",
         /// Not served.
         Deactivated = "deactivated",
     }
@@ -121,7 +123,17 @@ impl Principal {
     /// Whether it may do this. A personal access token allows what its owner may and its scopes name.
     #[must_use]
     pub fn may(&self, permission: Permission) -> bool {
-        permission.holders().contains(&self.standing) && self.token.as_ref().is_none_or(|(_, scopes)| scopes.contains(&permission))
+        permission.holders().contains(&self.standing) && !self.lacks_scope(permission)
+    }
+
+    /// Whether a personal access token is all that keeps it from doing this.
+    #[must_use]
+    pub fn lacks_only_scope(&self, permission: Permission) -> bool {
+        permission.holders().contains(&self.standing) && self.lacks_scope(permission)
+    }
+
+    fn lacks_scope(&self, permission: Permission) -> bool {
+        self.token.as_ref().is_some_and(|(_, scopes)| !scopes.contains(&permission))
     }
 
     /// Whether it may do with people who stand so what an operation does with people. Owners and admins have power over a tenant: to make,

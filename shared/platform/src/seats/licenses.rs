@@ -6,9 +6,11 @@ use std::{
     time::Duration,
 };
 
+use tokio_postgres::types::ToSql;
+
 use super::Error;
 use crate::{
-    db::{Database, license},
+    db::{Database, Patience, Statement, license},
     domain::{Clock, License, LicenseId, LicenseKeyHash, TenantId, Timestamp},
 };
 
@@ -55,24 +57,30 @@ impl Licenses {
         Self { shelf: Mutex::default(), clock }
     }
 
-    /// The license of a key, if there is one, and `tenant` has it where a tenant asks. A key of another tenant costs what an unknown one does.
+    /// The license of a key, if there is one, and one of `tenants` has it where members ask. A key of another tenant costs what an
+    /// unknown one does.
     pub(super) async fn by_key(
         &self,
         database: &Database,
         key: &LicenseKeyHash,
-        tenant: Option<TenantId>,
+        tenants: Option<&[TenantId]>,
     ) -> Result<Option<Arc<License>>, Error> {
         let known = self.with(|shelf, now| {
             let (id, version) = shelf.ids.get(key)?;
             fresh(shelf, *id, now).filter(|license| license.version == *version)
         });
-        if let Some(known) = known.filter(|license| tenant.is_none_or(|tenant| license.tenant == tenant)) {
+        if let Some(known) = known.filter(|license| tenants.is_none_or(|tenants| tenants.contains(&license.tenant))) {
             return Ok(Some(known));
         }
         let hash = &&key.as_bytes()[..];
-        let rows = match tenant {
+        let rows = match tenants {
             None => database.query(BY_KEY, &[hash]).await?,
-            Some(tenant) => database.query_as(tenant, BY_KEY_OF_TENANT, &[hash]).await?,
+            Some(tenants) => {
+                let params: [&(dyn ToSql + Sync); 1] = [hash];
+                let of = |tenant: &TenantId| (*tenant, BY_KEY_OF_TENANT, &params[..]);
+                let statements: Vec<Statement<'_>> = tenants.iter().map(of).collect();
+                database.query_all_as(&statements, Patience::UntilDeadline).await?.into_iter().flatten().collect()
+            }
         };
         let license = rows.first().map(license).transpose()?.map(Arc::new);
         if let Some(license) = &license {

@@ -106,7 +106,8 @@ struct Answer<'a> {
 async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
     let AcquireParts { signed: SignedSeats { seats, keys }, callers } = parts;
     // As which of its members a caller acts is for the license to say, which has one tenant.
-    let account = callers.authenticate(&headers).await?;
+    // Nothing that is kept counts: who was deactivated a moment ago by another process takes no seat that would then live on.
+    let account = callers.authenticate_anew(&headers).await?;
     let members = account.as_ref().map(Account::principals).transpose()?;
     if let Some((member, error)) = members.as_deref().and_then(|members| none_may(members, &[Permission::AcquireWithToken])) {
         return Ok(Checked(seats.limiter().count_person(member).await?, error).into_response());

@@ -83,13 +83,12 @@ async fn caller(
         parts.callers.authenticate_anew(headers).await?
     };
     let account = account.ok_or(ApiError::Unauthenticated)?;
-    let (principal, tenant, is_admitted) = match account.staff() {
-        Some(staff) => (staff.clone(), None, true),
-        None => {
-            let (member, is_admitted) = member(parts, &account, named).await?;
-            let own = member.tenant.ok_or_else(|| ApiError::Internal("a user without a tenant".into()))?;
-            (member, Some(own), is_admitted)
-        }
+    let (principal, tenant, is_admitted) = if let Some(staff) = account.staff() {
+        (staff.clone(), None, true)
+    } else {
+        let (member, is_admitted) = member(parts, &account, named).await?;
+        let own = member.tenant.ok_or_else(|| ApiError::Internal("a user without a tenant".into()))?;
+        (member, Some(own), is_admitted)
     };
     let id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     Ok((Caller { principal, operation, request_id: id.to_owned(), address, tenant }, is_admitted))

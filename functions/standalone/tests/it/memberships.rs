@@ -2,6 +2,7 @@
 //! processes that each keep for ten seconds what they know of a caller.
 
 mod choosing;
+mod deactivating;
 mod inviting;
 mod vouching;
 

@@ -194,7 +194,7 @@ impl Rig {
 }
 
 /// The header by which staff name a tenant.
-pub(crate) fn named(tenant: &String) -> (&'static str, &str) {
+pub(crate) fn named(tenant: &str) -> (&'static str, &str) {
     ("x-tenant-id", tenant)
 }
 

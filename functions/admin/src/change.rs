@@ -8,20 +8,16 @@ use std::ops::Deref;
 use axum::{extract::FromRequestParts, http::request::Parts};
 use platform::{
     db::{self, Asking, Scope, Transaction},
-    domain::{NotAdmitted, Permission, Principal, TenantId, Timestamp},
+    domain::{TenantId, Timestamp},
     web::ApiError,
 };
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::types::ToSql;
 
 use crate::{
     AdminParts,
     caller::Caller,
-    read::word,
     tenants::{LOCK, must_be_open},
 };
-
-pub(crate) const ACTOR: &str = "-- change::actor
-SELECT standing, tenant, address, allowed FROM actor_in_force($1, $2, $3)";
 
 /// What a change locks before it looks at its actor.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,17 +50,15 @@ impl Changer {
         let (Self(caller), now) = (self, parts.clock.now());
         let tenant = if lock == Lock::Tenant { Some(caller.tenant()?.as_uuid()) } else { None };
         let (actor, token) = (caller.principal.id.as_uuid(), caller.principal.token.as_ref().map(|(id, _)| *id));
-        let actor: Asking<'_> = (ACTOR, &[&actor, &token, &now]);
+        let actor: Asking<'_> = (db::ACTOR, &[&actor, &token, &now]);
         let locked = tenant.as_ref().map(|tenant| (LOCK, [tenant as &(dyn ToSql + Sync)]));
         let first: Vec<Asking<'_>> = locked.iter().map(|(sql, params)| (*sql, &params[..])).chain([actor]).collect();
         let (transaction, answers) = parts.store.change(caller.scope(), &first).await?;
         let actor = answers.last().and_then(|rows| rows.first());
-        let principal = actor.map(|row| in_force(&caller.principal, row)).transpose()?;
-        let Some(principal) = principal.filter(|principal| principal.tenant == caller.principal.tenant) else {
+        let Some(principal) = db::actor(&caller.principal, actor)? else {
             // What is kept here of the person is not true any more.
             parts.callers.forget();
-            let is_token = caller.principal.token.is_some();
-            return Err(if is_token { ApiError::InvalidToken } else { NotAdmitted::Deactivated.into() });
+            return Err(ApiError::no_longer(&caller.principal));
         };
         let change = Change { transaction, caller: Caller { principal, ..caller.clone() }, now };
         if change.caller.principal != caller.principal {
@@ -94,20 +88,6 @@ impl<S: Sync> FromRequestParts<S> for Changer {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         Caller::from_request_parts(parts, state).await.map(Self)
     }
-}
-
-/// The actor as its row says.
-fn in_force(known: &Principal, row: &Row) -> Result<Principal, db::Error> {
-    let allowed: Option<Vec<String>> = row.try_get("allowed")?;
-    // A scope that is no longer known allows nothing.
-    let scopes = || allowed.iter().flatten().filter_map(|scope| scope.parse::<Permission>().ok()).collect();
-    Ok(Principal {
-        id: known.id,
-        standing: word(row, "standing")?,
-        tenant: row.try_get::<_, Option<_>>("tenant")?.map(TenantId::from_uuid),
-        email: row.try_get("address")?,
-        token: known.token.as_ref().map(|(id, _)| (*id, scopes())),
-    })
 }
 
 /// A transaction that changes something, by an actor who may do what the operation takes until it ends. Dropped before it is committed, it

@@ -1,4 +1,5 @@
--- The administration decides each change by the actor's row as it is within the change's own transaction, not by what a cache knows.
+-- The administration decides each change by the actor's row as it is within the change's own transaction, not by what a cache knows; and a
+-- seat of a license that requires a token is confirmed by it.
 
 -- Locks the row of a person, and that of the personal access token with which the person came, until the end of the transaction, and answers
 -- what they are worth now. No row: the person or the token is not in force. Whoever changes one of these rows waits for the change that the
@@ -28,7 +29,7 @@ ALTER FUNCTION actor_in_force(uuid, uuid, timestamptz) OWNER TO coditect_resolve
 REVOKE CREATE ON SCHEMA public FROM coditect_resolver;
 SET LOCAL ROLE coditect_resolver;
 REVOKE ALL ON FUNCTION actor_in_force(uuid, uuid, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION actor_in_force(uuid, uuid, timestamptz) TO coditect_admin;
+GRANT EXECUTE ON FUNCTION actor_in_force(uuid, uuid, timestamptz) TO coditect_admin, coditect_authenticator;
 RESET ROLE;
 
 -- Usage says which hours and days are totaled for good.

@@ -53,6 +53,12 @@ impl ApiError {
         if principal.lacks_only_scope(permission) { Self::InsufficientScope(permission) } else { Self::Forbidden }
     }
 
+    /// To a caller who was let in by what is kept, and turns out not to be in force any more: it, or its token.
+    #[must_use]
+    pub fn no_longer(principal: &Principal) -> Self {
+        if principal.token.is_some() { Self::InvalidToken } else { NotAdmitted::Deactivated.into() }
+    }
+
     /// What `WWW-Authenticate` says (RFC 6750, section 3): no error where no bearer token was sent.
     pub(super) fn challenge(&self) -> Option<HeaderValue> {
         if let Self::InsufficientScope(permission) = self {

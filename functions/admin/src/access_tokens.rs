@@ -176,12 +176,7 @@ struct Issued {
         (status = 409, description = "`tenant_closed`; `request_in_flight`."),
     )
 )]
-async fn create(
-    State(parts): State<AdminParts>,
-    changer: Changer,
-    creation: Creation,
-    asked: Asked,
-) -> Result<Response, ApiError> {
+async fn create(State(parts): State<AdminParts>, changer: Changer, creation: Creation, asked: Asked) -> Result<Response, ApiError> {
     let wanted = Wanted::read(asked.fields()?, parts.clock.now())?;
     let tenant = changer.tenant()?;
     let make = async |change: &Change| {
@@ -215,12 +210,7 @@ async fn create(
         (status = 409, description = "`tenant_closed`."),
     )
 )]
-async fn revoke(
-    State(parts): State<AdminParts>,
-    changer: Changer,
-    Named(id): Named<TokenId>,
-    _: Nothing,
-) -> Result<Response, ApiError> {
+async fn revoke(State(parts): State<AdminParts>, changer: Changer, Named(id): Named<TokenId>, _: Nothing) -> Result<Response, ApiError> {
     let tenant = changer.tenant()?;
     // Behind the tenant's lock, so that the owner's role, by which the caller may or may not, stays as it is.
     let change = changer.begin(&parts, Lock::Tenant).await?;

@@ -95,12 +95,7 @@ async fn caller(
 }
 
 /// The tenant that staff act for, if the operation is about one.
-async fn staffs_tenant(
-    parts: &AdminParts,
-    operation: &Operation,
-    headers: &HeaderMap,
-    path: &str,
-) -> Result<Option<TenantId>, ApiError> {
+async fn staffs_tenant(parts: &AdminParts, operation: &Operation, headers: &HeaderMap, path: &str) -> Result<Option<TenantId>, ApiError> {
     let is_none = || headers.get(TENANT).is_some_and(|value| value == NO_TENANT);
     let (tenant, missing) = match operation.whose {
         Whose::TenantOrNone if is_none() => return Ok(None),

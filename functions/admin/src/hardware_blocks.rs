@@ -138,12 +138,7 @@ impl NewHardwareBlock {
         (status = 409, description = "`request_in_flight`."),
     )
 )]
-async fn create(
-    State(parts): State<AdminParts>,
-    changer: Changer,
-    creation: Creation,
-    asked: Asked,
-) -> Result<Response, ApiError> {
+async fn create(State(parts): State<AdminParts>, changer: Changer, creation: Creation, asked: Asked) -> Result<Response, ApiError> {
     let new = NewHardwareBlock::read(asked.fields()?, parts.clock.now())?;
     let make = async |change: &Change| {
         let tenant = record::tenant_of(change, new.license_id).await?;
@@ -165,12 +160,7 @@ async fn create(
     security(("bearer" = [])),
     responses((status = 204, description = "The device may take a seat again."))
 )]
-async fn delete(
-    State(parts): State<AdminParts>,
-    changer: Changer,
-    Named(id): Named<BlockId>,
-    _: Nothing,
-) -> Result<Response, ApiError> {
+async fn delete(State(parts): State<AdminParts>, changer: Changer, Named(id): Named<BlockId>, _: Nothing) -> Result<Response, ApiError> {
     let change = changer.begin(&parts, Lock::Nothing).await?;
     let block = record::delete(&change, id).await?.ok_or(ApiError::NotFound)?;
     let event = Event::of("hardware.unblocked", block.tenant_id, "hardware_block", &id).license(block.license_id);
@@ -183,11 +173,7 @@ async fn delete(
 ///
 /// # Errors
 /// [`ApiError::Unavailable`] if it cannot be done now.
-pub(crate) async fn block(
-    change: &Change,
-    device: Device<'_>,
-    until: Timestamp,
-) -> Result<HardwareBlock, ApiError> {
+pub(crate) async fn block(change: &Change, device: Device<'_>, until: Timestamp) -> Result<HardwareBlock, ApiError> {
     let before = record::of_device(change, device).await?.filter(|before| before.until > change.now());
     if let Some(before) = before.as_ref().filter(|before| before.until == until) {
         return Ok(before.clone());

@@ -79,7 +79,11 @@ impl From<db::Invitation> for Invitation {
         (status = 403, description = "`email_not_verified`; `forbidden` for a personal access token."),
     )
 )]
-async fn list(State(parts): State<AdminParts>, Extension(SignedIn(identity)): Extension<SignedIn>, _: Nothing) -> Result<Response, ApiError> {
+async fn list(
+    State(parts): State<AdminParts>,
+    Extension(SignedIn(identity)): Extension<SignedIn>,
+    _: Nothing,
+) -> Result<Response, ApiError> {
     let waiting = parts.callers.invitations(&identity).await?;
     Ok(Json(Items::all(waiting.into_iter().map(Invitation::from).collect())).into_response())
 }

@@ -125,12 +125,7 @@ async fn get(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<L
         (status = 409, description = "`seat_limit`: the tenant's licenses would have more seats together than its `seat_limit`; `tenant_closed`; `request_in_flight`."),
     )
 )]
-async fn issue(
-    State(parts): State<AdminParts>,
-    changer: Changer,
-    creation: Creation,
-    asked: Asked,
-) -> Result<Response, ApiError> {
+async fn issue(State(parts): State<AdminParts>, changer: Changer, creation: Creation, asked: Asked) -> Result<Response, ApiError> {
     let new = NewLicense::read(asked.fields()?)?;
     let tenant = changer.tenant()?;
     let make = async |change: &Change| {

@@ -5,7 +5,9 @@ use axum::{
     response::{IntoResponse, Json, Response},
 };
 use platform::{
-    domain::{Account, Membership, Permission, Standing, TenantId, TenantStatus, Timestamp, TokenId, UserId, UserStatus, rfc3339_millis_option},
+    domain::{
+        Account, Membership, Permission, Standing, TenantId, TenantStatus, Timestamp, TokenId, UserId, UserStatus, rfc3339_millis_option,
+    },
     web::ApiError,
 };
 use serde::Serialize;

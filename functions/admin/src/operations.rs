@@ -101,7 +101,8 @@ pub(crate) fn describe(document: &mut OpenApi) {
 }
 
 /// What a member of several tenants is told who names none.
-const CHOICE: &str = "`tenant_choice_required`: the caller is a member of several tenants, which `tenants` lists; name one in `x-tenant-id`.";
+const CHOICE: &str =
+    "`tenant_choice_required`: the caller is a member of several tenants, which `tenants` lists; name one in `x-tenant-id`.";
 
 fn described<'a>(item: &'a mut openapi::PathItem, method: &str) -> Option<&'a mut openapi::path::Operation> {
     match method {
@@ -129,7 +130,10 @@ mod tests {
                 assert!(operation["security"][0]["bearer"].is_array(), "{method} {path}");
                 let who = operation["description"].as_str().unwrap_or_default();
                 let is_of_identities = crate::identity_operations().any(|row| row.path == path && row.method == method.to_uppercase());
-                assert!(is_of_identities || who.contains("For ") && who.contains("staff") || who.contains("have_tokens"), "{method} {path}: {who}");
+                assert!(
+                    is_of_identities || who.contains("For ") && who.contains("staff") || who.contains("have_tokens"),
+                    "{method} {path}: {who}"
+                );
                 served.insert((operation["operationId"].as_str().unwrap().to_owned(), method.to_uppercase(), path.clone()));
             }
         }

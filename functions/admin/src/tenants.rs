@@ -124,12 +124,7 @@ impl NewTenant {
     request_body = NewTenant,
     responses((status = 201, description = "The tenant.", body = Tenant, headers(("etag" = String, description = "Its version."), ("location" = String, description = "Its path."))))
 )]
-async fn create(
-    State(parts): State<AdminParts>,
-    changer: Changer,
-    creation: Creation,
-    asked: Asked,
-) -> Result<Response, ApiError> {
+async fn create(State(parts): State<AdminParts>, changer: Changer, creation: Creation, asked: Asked) -> Result<Response, ApiError> {
     let new = NewTenant::read(asked.fields()?)?;
     if changer.tenant().is_ok() {
         return Err(ApiError::invalid("x-tenant-id", "must be left out: the tenant is not there yet"));

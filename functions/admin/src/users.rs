@@ -131,12 +131,7 @@ impl NewUser {
         (status = 409, description = "`email_taken`: the tenant has a user of that address; `tenant_closed`; `request_in_flight`."),
     )
 )]
-async fn invite(
-    State(parts): State<AdminParts>,
-    changer: Changer,
-    creation: Creation,
-    asked: Asked,
-) -> Result<Response, ApiError> {
+async fn invite(State(parts): State<AdminParts>, changer: Changer, creation: Creation, asked: Asked) -> Result<Response, ApiError> {
     let new = NewUser::read(asked.fields()?)?;
     let tenant = changer.tenant()?;
     let make = async |change: &Change| {

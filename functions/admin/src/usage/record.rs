@@ -208,6 +208,8 @@ mod tests {
         assert!(!is_complete(Span::Hour, "2026-01-05T11:03:00Z", "2026-01-05T10:00:00Z"), "its last minutes are not rolled up");
         assert!(!is_complete(Span::Hour, "2026-01-05T10:59:59Z", "2026-02-01T00:00:00Z"));
         let is_complete = |now: &str, closed: &str| Span::Day.is_complete(at("2026-01-05T00:00:00Z"), at(now), at(closed));
-        assert!(is_complete("2026-01-06T00:03:00Z", "2026-01-06T00:00:00Z") && !is_complete("2026-01-06T00:03:00Z", "2026-01-05T23:00:00Z"));
+        assert!(
+            is_complete("2026-01-06T00:03:00Z", "2026-01-06T00:00:00Z") && !is_complete("2026-01-06T00:03:00Z", "2026-01-05T23:00:00Z")
+        );
     }
 }

@@ -264,8 +264,7 @@ fn changes(rig: &Rig) -> Vec<(&Person, &'static str, String, Option<Value>)> {
 
 /// Everything that those changes could have changed.
 async fn everything(rig: &Rig) -> String {
-    let sql =
-        "SELECT (SELECT string_agg(t::text, '' ORDER BY id) FROM tenants t) ||
+    let sql = "SELECT (SELECT string_agg(t::text, '' ORDER BY id) FROM tenants t) ||
                (SELECT string_agg((to_jsonb(u) - 'last_seen_at')::text, '' ORDER BY id) FROM users u) ||
                (SELECT string_agg(l::text, '' ORDER BY id) FROM licenses l) || (SELECT count(*) FROM access_tokens) ||
                (SELECT count(*) FROM idempotent_answers)";

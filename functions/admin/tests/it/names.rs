@@ -28,7 +28,8 @@ async fn unknown_member_and_parameter_are_told_by_every_operation() {
         if body.is_some() {
             expected.extend(["no_such_member", "nor_this"]);
         }
-        let unknown: Vec<&str> = told(&answer).into_iter().filter(|(_, message)| *message == "is not known").map(|(name, _)| name).collect();
+        let unknown: Vec<&str> =
+            told(&answer).into_iter().filter(|(_, message)| *message == "is not known").map(|(name, _)| name).collect();
         assert_eq!(unknown, expected, "{}: {}", operation.name, answer.text);
     }
 }
@@ -71,7 +72,9 @@ async fn misspelt_names_get_the_known_ones_and_change_nothing() {
     let answer = rig.get(&rig.ours.owner, "/api/v1/sessions?state=live&state=ended").await.expect(400);
     assert_eq!(told(&answer), [("state", "is there more than once")]);
     let path = rig.ours.path();
-    rig.change(&rig.ours.owner, "PATCH", &path, Some(&json!({ "name": "New", "nmae": "Newer" }))).await.assert_problem(400, "invalid_request");
+    rig.change(&rig.ours.owner, "PATCH", &path, Some(&json!({ "name": "New", "nmae": "Newer" })))
+        .await
+        .assert_problem(400, "invalid_request");
     assert_eq!(rig.get(&rig.ours.owner, &path).await.body["name"], "Test");
 }
 

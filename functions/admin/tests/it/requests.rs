@@ -60,8 +60,17 @@ pub(crate) fn body(rig: &Rig, operation: &Operation) -> Option<Value> {
         "create_access_token" => Some(new_token(rig)),
         "issue_license" => Some(json!({ "name": "New", "seats_total": 1 })),
         "create_hardware_block" => Some(new_block(rig)),
-        "suspend_tenant" | "reinstate_tenant" | "deactivate_user" | "reactivate_user" | "revoke_access_token" | "suspend_license"
-        | "reinstate_license" | "rotate_license_key" | "revoke_license" | "revoke_session" | "delete_hardware_block" => None,
+        "suspend_tenant"
+        | "reinstate_tenant"
+        | "deactivate_user"
+        | "reactivate_user"
+        | "revoke_access_token"
+        | "suspend_license"
+        | "reinstate_license"
+        | "rotate_license_key"
+        | "revoke_license"
+        | "revoke_session"
+        | "delete_hardware_block" => None,
         other => panic!("say here how {other} is asked for: the tests that walk the table try it"),
     }
 }

@@ -104,7 +104,14 @@ impl Rig {
     }
 
     /// Sends a request as somebody with these headers alone.
-    pub(crate) async fn call_as_is(&self, who: &Person, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
+    pub(crate) async fn call_as_is(
+        &self,
+        who: &Person,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
         let token = format!("Bearer {}", self.provider.token(who, &self.clock));
         let headers = [headers, &[("authorization", token.as_str())]].concat();
         self.send(method, path, &headers, body).await
@@ -151,7 +158,8 @@ impl Rig {
             _ => path,
         };
         // As an owner, whose reads leave no trace; as staff where the owner may not any more.
-        let readers = [(&self.ours.owner, &self.ours), (&self.theirs.owner, &self.theirs), (&self.staff, &self.ours), (&self.staff, &self.theirs)];
+        let readers =
+            [(&self.ours.owner, &self.ours), (&self.theirs.owner, &self.theirs), (&self.staff, &self.ours), (&self.staff, &self.theirs)];
         for (reader, tenant) in readers {
             let tenant = tenant.customer.tenant.to_string();
             let read = self.call(reader, "GET", read, &[named(&tenant)], None).await;

@@ -31,7 +31,9 @@ async fn staff_who_name_no_tenant_see_and_change_nothing_below_the_list_of_tenan
     assert!(operations_below > 15);
     for format in ["csv", "ndjson"] {
         let path = if format == "csv" { "usage" } else { "audit-events" };
-        rig.call_as_is(&rig.staff, "GET", &format!("/api/v1/{path}?format={format}"), &[], None).await.assert_problem(400, "tenant_required");
+        rig.call_as_is(&rig.staff, "GET", &format!("/api/v1/{path}?format={format}"), &[], None)
+            .await
+            .assert_problem(400, "tenant_required");
     }
 }
 

@@ -241,7 +241,10 @@ async fn unfinished_hour_and_day_are_shown_and_marked() {
     }
     let completes = async |query: &str| {
         let items = list(&rig, &rig.ours.owner, query).await;
-        items.iter().map(|item| (item["starts_at"].as_str().unwrap()[8..13].to_owned(), item["complete"].as_bool().unwrap())).collect::<Vec<_>>()
+        items
+            .iter()
+            .map(|item| (item["starts_at"].as_str().unwrap()[8..13].to_owned(), item["complete"].as_bool().unwrap()))
+            .collect::<Vec<_>>()
     };
     let expected = |expected: &[(&str, bool)]| expected.iter().map(|(at, is)| ((*at).to_owned(), *is)).collect::<Vec<_>>();
     for group in ["license", "tenant"] {

@@ -84,10 +84,7 @@ pub(crate) async fn account_of(database: &Database, identity: &Identity, at: Tim
     let vouching = &identity.vouching;
     let tenants = tenants(identity);
     let rows = database
-        .query_as_authenticator(
-            MEMBERSHIPS,
-            &[&identity.issuer, &identity.subject, &vouching.staff, &tenants, &vouching.domains, &at],
-        )
+        .query_as_authenticator(MEMBERSHIPS, &[&identity.issuer, &identity.subject, &vouching.staff, &tenants, &vouching.domains, &at])
         .await?;
     let memberships = rows.iter().map(membership).collect::<Result<_, _>>()?;
     Ok(Person { account: Account { identity: Some(identity.clone()), memberships }, until: None })

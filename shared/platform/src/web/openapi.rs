@@ -150,8 +150,11 @@ fn complete(method: &str, operation: &mut Value) {
     }
     if has_token {
         problem("401", "The credential is not valid, or there is none.");
-        problem("403", "The credential does not allow this. `no_account`, `email_not_verified`, `deactivated`, `tenant_suspended`: it is good, and \
-            its identity has no membership that is served.");
+        problem(
+            "403",
+            "The credential does not allow this. `no_account`, `email_not_verified`, `deactivated`, `tenant_suspended`: it is good, and \
+            its identity has no membership that is served.",
+        );
     }
     if has_id {
         problem("404", "`not_found`.");

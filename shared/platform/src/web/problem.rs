@@ -15,9 +15,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::domain::{
-    Allowance, EndReason, Permission, Refusal, TenantChoice, Timestamp, rfc3339,
-};
+use crate::domain::{Allowance, EndReason, Permission, Refusal, TenantChoice, Timestamp, rfc3339};
 
 use super::{Conflict, limits};
 pub use denial::{Denial, none_may};
@@ -138,18 +136,14 @@ impl ApiError {
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", "The request is invalid"),
             Self::MalformedBody(_) => (StatusCode::BAD_REQUEST, "malformed_body", "The body is not a JSON object"),
             Self::TenantRequired => (StatusCode::BAD_REQUEST, "tenant_required", "The tenant must be named"),
-            Self::Unauthenticated | Self::InvalidToken => {
-                (StatusCode::UNAUTHORIZED, "unauthenticated", "A good bearer token is wanted")
-            }
+            Self::Unauthenticated | Self::InvalidToken => (StatusCode::UNAUTHORIZED, "unauthenticated", "A good bearer token is wanted"),
             Self::NoSeats { .. } => (StatusCode::PAYMENT_REQUIRED, "no_seats_available", "Every seat is taken"),
             Self::Forbidden | Self::InsufficientScope(_) => (StatusCode::FORBIDDEN, "forbidden", "You may not do this"),
             Self::NotAdmitted(denial) => {
                 let (code, title, _) = denial.face();
                 (StatusCode::FORBIDDEN, code, title)
             }
-            Self::TenantChoiceRequired(_) => {
-                (StatusCode::CONFLICT, "tenant_choice_required", "You are a member of several organizations")
-            }
+            Self::TenantChoiceRequired(_) => (StatusCode::CONFLICT, "tenant_choice_required", "You are a member of several organizations"),
             Self::Refused { refusal, .. } => (StatusCode::FORBIDDEN, refusal.code(), "The license may not be used"),
             Self::LicenseNotFound => (StatusCode::NOT_FOUND, "license_not_found", "There is no such license key"),
             Self::SessionNotFound => (StatusCode::NOT_FOUND, "session_not_found", "There is no such session"),

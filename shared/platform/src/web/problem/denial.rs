@@ -32,16 +32,12 @@ impl Denial {
                 "Your email address is not verified",
                 "Verify your address at your identity provider, sign in again, and accept your invitation.",
             ),
-            Self::TenantSuspended => (
-                "tenant_suspended",
-                "Your organization is not served",
-                "Your organization is closed. Ask the vendor to serve it again.",
-            ),
-            Self::Deactivated => (
-                "deactivated",
-                "Your account is deactivated",
-                "Ask an administrator of your organization to reactivate it.",
-            ),
+            Self::TenantSuspended => {
+                ("tenant_suspended", "Your organization is not served", "Your organization is closed. Ask the vendor to serve it again.")
+            }
+            Self::Deactivated => {
+                ("deactivated", "Your account is deactivated", "Ask an administrator of your organization to reactivate it.")
+            }
         }
     }
 }

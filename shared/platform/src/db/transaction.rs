@@ -1,9 +1,11 @@
 //! Transactions of several statements, in the eyes of one tenant or of staff.
 
+use std::time::Duration;
+
 use futures_util::FutureExt;
 use tokio_postgres::{Row, types::ToSql};
 
-use super::{Database, Error, sent, within_deadline};
+use super::{Database, Error, sent, within};
 use crate::domain::TenantId;
 
 /// Names the tenant of a transaction, or says that it is for staff.
@@ -24,6 +26,7 @@ pub enum Scope {
 pub struct Transaction {
     client: deadpool_postgres::Client,
     is_open: bool,
+    timeout: Duration,
 }
 
 /// What a transaction may do.
@@ -58,14 +61,14 @@ impl Database {
             Scope::Staff => String::new(),
         };
         let staff = if scope == Scope::Staff { "yes" } else { "" };
-        within_deadline(async {
+        within(self.timeout, async {
             let client = self.client().await?;
             let set_scope = client.prepare_cached(SET_SCOPE).await?;
             let mut prepared = Vec::with_capacity(first.len());
             for (sql, _) in first {
                 prepared.push(client.prepare_cached(sql).await?);
             }
-            let transaction = Transaction { client, is_open: true };
+            let transaction = Transaction { client, is_open: true, timeout: self.timeout };
             let scope_params: [&(dyn ToSql + Sync); 2] = [&tenant, &staff];
             let begin = sent(transaction.client.batch_execute(access.begin())).await;
             let set = sent(transaction.client.query(&set_scope, &scope_params)).await;
@@ -91,7 +94,7 @@ impl Transaction {
     /// # Errors
     /// Any [`Error`]; nothing more can then be done in this transaction.
     pub async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        within_deadline(async {
+        within(self.timeout, async {
             let statement = self.client.prepare_cached(sql).await?;
             Ok(self.client.query(&statement, params).await?)
         })
@@ -111,7 +114,7 @@ impl Transaction {
     /// # Errors
     /// Any [`Error`]; after [`Error::Deadline`] it is not known whether it is.
     pub async fn commit(mut self) -> Result<(), Error> {
-        within_deadline(async { Ok(self.client.batch_execute("COMMIT").await?) }).await?;
+        within(self.timeout, async { Ok(self.client.batch_execute("COMMIT").await?) }).await?;
         self.is_open = false;
         Ok(())
     }

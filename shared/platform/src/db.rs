@@ -237,7 +237,7 @@ impl Database {
     /// # Errors
     /// Any [`Error`]; after [`Error::Deadline`] it is not known whether the statement took effect.
     pub(crate) async fn query_as_authenticator(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        within_deadline(async {
+        within(self.timeout, async {
             let client = self.client().await?;
             let statement = client.prepare_cached(sql).await?;
             let begin = sent(client.batch_execute("BEGIN; SET LOCAL ROLE coditect_authenticator")).await;

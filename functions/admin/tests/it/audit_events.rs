@@ -103,7 +103,12 @@ async fn events_are_found_by_actor_action_subject_refusal_and_time() {
     rig.change(&rig.ours.admin, "POST", &format!("{guest}/deactivate"), None).await.expect(200);
     rig.change(&rig.ours.admin, "PATCH", &guest, Some(&json!({ "role": "owner" }))).await.assert_problem(403, "forbidden");
     for who in [&rig.ours.admin, &rig.ours.owner, &rig.staff] {
-        let found = async |query: String| list(&rig, who, &query).await;
+        // That staff look is an event, too.
+        let found = async |query: String| {
+            let mut events = list(&rig, who, &query).await;
+            events.retain(|event| event["actor"] != "staff");
+            events
+        };
         let of_owner = found(format!("actor_id={}", rig.ours.owner.id)).await;
         assert_eq!(actions(&of_owner), ["tenant.changed"]);
         assert_eq!(found("action=tenant.changed".to_owned()).await, of_owner);

@@ -68,9 +68,9 @@ async fn staff_create_a_tenant_with_an_owner_who_is_invited() {
     let rig = Rig::start().await;
     let made = rig.post(&rig.staff, "/api/v1/tenants", &new_tenant("Ours")).await.expect(201);
     let path = made.headers["location"].to_str().unwrap();
+    let events = rig.events(2).await;
     assert_eq!(rig.get(&rig.staff, path).await.expect(200).body, made.body);
     assert_eq!((&made.body["status"], made.tag()), (&json!("active"), "\"1\""));
-    let events = rig.events(2).await;
     assert_eq!((&events[0]["action"], &events[1]["action"]), (&json!("user.invited"), &json!("tenant.created")));
     assert_eq!((&events[1]["actor"], &events[1]["after"]), (&json!("staff"), &made.body));
 

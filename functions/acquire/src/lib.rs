@@ -7,10 +7,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use platform::{
-    domain::{Account, Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, SessionId, Timestamp, rfc3339_millis},
+    domain::{
+        Account, Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, Principal, SessionId, Timestamp,
+        rfc3339_millis,
+    },
     seats::{Acquired, Applicant, Seat},
     signing::{Leaf, Lease},
-    web::{AcquireParts, ApiError, Checked, Fields, JsonObject, SignedSeats, json, none_may},
+    web::{AcquireParts, ApiError, Authenticator, Checked, Fields, JsonObject, SignedSeats, json, none_may},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -115,8 +118,15 @@ async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObje
     let request = Request::parse(&body)?;
     // Before a seat is taken: without a key there is no answer to give.
     let leaf = keys.leaf().await?;
+    let known = members.clone().unwrap_or_default();
     let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body).known_as(members);
     let (acquired, verdict) = seats.acquire(&request.license_key, applicant).await?.passed()?;
+    if let Acquired::Granted(seat) | Acquired::Held(seat) = &acquired
+        && let Err(error) = confirm(&callers, seat, &known).await
+    {
+        seats.release(seat.session).await?;
+        return Ok(Checked(verdict, error).into_response());
+    }
     let answer = match acquired {
         Acquired::Granted(seat) => {
             let answer = answer(&seat, &leaf, request.nonce.as_ref())?;
@@ -144,6 +154,14 @@ async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObje
         Acquired::Unknown => Err(ApiError::LicenseNotFound),
     };
     Ok(Checked(verdict, answer).into_response())
+}
+
+/// Whether who was just given a seat may have it: where a license requires a token, nobody keeps a seat by what this process knew of them
+/// before they were deactivated. After the grant, because a deactivation ends every session that was granted before it.
+async fn confirm(callers: &Authenticator, seat: &Seat, known: &[Principal]) -> Result<(), ApiError> {
+    let holder = known.iter().find(|member| seat.license.requires_token && member.tenant == Some(seat.license.tenant));
+    let Some(holder) = holder else { return Ok(()) };
+    callers.confirm(holder, Permission::AcquireWithToken).await
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {

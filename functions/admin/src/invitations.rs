@@ -19,6 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     AdminParts,
+    asked::Nothing,
     identity_guard::{IdentityOperation, SignedIn},
     me::{Member, Place},
     named::Named,
@@ -78,7 +79,11 @@ impl From<db::Invitation> for Invitation {
         (status = 403, description = "`email_not_verified`; `forbidden` for a personal access token."),
     )
 )]
-async fn list(State(parts): State<AdminParts>, Extension(SignedIn(identity)): Extension<SignedIn>) -> Result<Response, ApiError> {
+async fn list(
+    State(parts): State<AdminParts>,
+    Extension(SignedIn(identity)): Extension<SignedIn>,
+    _: Nothing,
+) -> Result<Response, ApiError> {
     let waiting = parts.callers.invitations(&identity).await?;
     Ok(Json(Items::all(waiting.into_iter().map(Invitation::from).collect())).into_response())
 }
@@ -105,6 +110,7 @@ async fn accept(
     address: ClientAddress,
     headers: HeaderMap,
     Named(id): Named<InvitationId>,
+    _: Nothing,
 ) -> Result<Response, ApiError> {
     let address = address.ip().to_string();
     let source = AnswerSource { address: &address, request_id: request_id(&headers) };
@@ -133,6 +139,7 @@ async fn decline(
     address: ClientAddress,
     headers: HeaderMap,
     Named(id): Named<InvitationId>,
+    _: Nothing,
 ) -> Result<StatusCode, ApiError> {
     let address = address.ip().to_string();
     let source = AnswerSource { address: &address, request_id: request_id(&headers) };

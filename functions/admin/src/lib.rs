@@ -2,9 +2,11 @@
 
 mod access_tokens;
 mod answer;
+mod asked;
 mod audit;
 mod audit_events;
 mod caller;
+mod change;
 mod creation;
 mod export;
 mod guard;
@@ -20,6 +22,7 @@ mod parts;
 mod read;
 mod sessions;
 pub mod statements;
+mod store;
 mod tenants;
 mod usage;
 mod users;
@@ -29,8 +32,9 @@ use axum::{Router, middleware};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use identity_guard::{IdentityOperation, identity_operations};
-pub use operations::{Operation, operations};
+pub use operations::{Operation, Whose, operations};
 pub use parts::{AdminParts, AdminSettings};
+pub use store::Store;
 
 /// The function's routes, with the guard before them.
 pub fn router(parts: AdminParts) -> Router {

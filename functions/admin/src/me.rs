@@ -5,14 +5,16 @@ use axum::{
     response::{IntoResponse, Json, Response},
 };
 use platform::{
-    domain::{Account, Membership, Permission, Standing, TenantId, TenantStatus, Timestamp, TokenId, UserId, UserStatus, rfc3339_millis_option},
+    domain::{
+        Account, Membership, Permission, Standing, TenantId, TenantStatus, Timestamp, TokenId, UserId, UserStatus, rfc3339_millis_option,
+    },
     web::ApiError,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{AdminParts, identity_guard::IdentityOperation};
+use crate::{AdminParts, asked::Nothing, identity_guard::IdentityOperation};
 
 /// What anybody may do whose credential is good.
 pub(crate) const OPERATIONS: &[IdentityOperation] = &[IdentityOperation::new("get_me", "GET", "/api/v1/me")];
@@ -109,7 +111,7 @@ struct Me {
     security(("bearer" = [])),
     responses((status = 200, description = "The caller.", body = Me))
 )]
-async fn get(Extension(account): Extension<Account>) -> Result<Response, ApiError> {
+async fn get(Extension(account): Extension<Account>, _: Nothing) -> Result<Response, ApiError> {
     let (identity, memberships) = (account.identity.as_ref(), account.memberships.iter().map(Member::from).collect());
     let token = account.memberships.iter().find_map(|membership| membership.principal.token.clone());
     let me = Me {

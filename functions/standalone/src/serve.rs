@@ -2,7 +2,7 @@
 
 use std::{error::Error, process::ExitCode, sync::Arc};
 
-use admin::AdminParts;
+use admin::{AdminParts, Store};
 use axum::Router;
 use clap::Args;
 use jobs::{JobSettings, RetentionSettings, ScheduleSettings, cron, job};
@@ -73,7 +73,7 @@ impl Parts for Everything {
         let jobs = jobs.open_with(redis, Arc::clone(seats))?;
         jobs.meter.register(registry);
         let admin = AdminParts {
-            database: admin,
+            store: Store::new(admin),
             seats: Arc::clone(seats),
             callers: Arc::clone(&functions.callers),
             root: Arc::clone(&jobs.root),

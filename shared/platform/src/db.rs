@@ -26,10 +26,10 @@ pub use bootstrap::{Issued, NewCustomer};
 pub use enrolment::{DemoPerson, enrol, invite_staff};
 pub use licenses::license;
 pub use migrate::{MIGRATIONS_HASH, migrate};
-pub use people::{AnswerSource, Invitation, InvitationAnswer, PEOPLE};
-pub(crate) use people::{Person, account_of, account_of_token, answer_invitation, invitations_for, member_seen};
+pub use people::{ACTOR, AnswerSource, Invitation, InvitationAnswer, PEOPLE, actor};
+pub(crate) use people::{Person, account_of, account_of_token, actor_in_force, answer_invitation, invitations_for, member_seen};
 pub(crate) use tls::client_config;
-pub use transaction::{Scope, Transaction};
+pub use transaction::{Access, Asking, Scope, Transaction};
 
 use crate::{Secret, domain::TenantId};
 

@@ -44,7 +44,10 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     db::{self, Database},
-    domain::{Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal, TenantId, Timestamp, Unadmitted, Verdict},
+    domain::{
+        Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal, TenantId, Timestamp, Unadmitted,
+        Verdict,
+    },
 };
 use answer::Reply;
 use batcher::Batcher;
@@ -207,12 +210,7 @@ impl Engine {
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn inspect(
-        &self,
-        key: &LicenseKey,
-        callers: Option<&[Principal]>,
-        network: &[u8; 16],
-    ) -> Result<Counted<Inspected>, Error> {
+    pub async fn inspect(&self, key: &LicenseKey, callers: Option<&[Principal]>, network: &[u8; 16]) -> Result<Counted<Inspected>, Error> {
         let hash = key.hash();
         // None where a member of the staff asks, who has no tenant and sees all.
         let tenants: Option<Vec<TenantId>> = callers.and_then(|callers| callers.iter().map(|caller| caller.tenant).collect());

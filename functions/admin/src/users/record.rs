@@ -57,12 +57,6 @@ WHERE tenant_id = current_tenant() AND ($1::timestamptz IS NULL OR (created_at, 
   AND ($4::text IS NULL OR role = $4) AND ($5::text IS NULL OR shown_status = $5) AND ($6::text IS NULL OR lower(email) = lower($6))
 ORDER BY created_at DESC, id DESC LIMIT $3";
 
-const LIST_OF_ALL: &str = "-- users::list_of_all
-SELECT id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at FROM users
-WHERE ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
-  AND ($4::text IS NULL OR role = $4) AND ($5::text IS NULL OR shown_status = $5) AND ($6::text IS NULL OR lower(email) = lower($6))
-ORDER BY created_at DESC, id DESC LIMIT $3";
-
 const FIND: &str = "-- users::find
 SELECT id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at FROM users WHERE id = $1";
 
@@ -97,10 +91,11 @@ const OTHER_OWNER: &str = "-- users::other_owner
 SELECT FROM users WHERE tenant_id = $1 AND id <> $2 AND role = 'owner' AND (status = 'active' OR ($3 AND status = 'invited')) LIMIT 1";
 
 const REVOKE_TOKENS: &str = "-- users::revoke_tokens
-UPDATE access_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL RETURNING id";
+UPDATE access_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND (scopes <@ $3) IS NOT TRUE
+RETURNING id";
 
 /// Every statement.
-pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_ALL, FIND, LOCK, LOCK_DECLINED, INSERT, INVITE_AGAIN, UPDATE, OTHER_OWNER, REVOKE_TOKENS];
+pub(crate) const STATEMENTS: &[&str] = &[LIST, FIND, LOCK, LOCK_DECLINED, INSERT, INVITE_AGAIN, UPDATE, OTHER_OWNER, REVOKE_TOKENS];
 
 /// Which users are wanted.
 #[derive(Debug, Default)]
@@ -113,7 +108,7 @@ pub(super) struct Filter {
 pub(super) async fn list(transaction: &Transaction, page: &Page, filter: &Filter) -> Result<Vec<Row>, db::Error> {
     let (role, status) = (filter.role.map(Standing::as_str), filter.status.map(UserStatus::as_str));
     let email = filter.email.as_ref().map(Email::as_str);
-    transaction.query(page.statement(LIST, LIST_OF_ALL), &[&page.at(), &page.id(), &page.rows(), &role, &status, &email]).await
+    transaction.query(LIST, &[&page.at(), &page.id(), &page.rows(), &role, &status, &email]).await
 }
 
 pub(super) async fn find(transaction: &Transaction, id: UserId) -> Result<Option<User>, db::Error> {
@@ -180,9 +175,14 @@ pub(super) async fn has_other_owner(transaction: &Transaction, owner: &User) -> 
     Ok(other.is_some())
 }
 
-/// Revokes every token of a user.
-pub(super) async fn revoke_tokens(transaction: &Transaction, user: UserId, now: Timestamp) -> Result<Vec<TokenId>, db::Error> {
-    let rows = transaction.query(REVOKE_TOKENS, &[&user.as_uuid(), &now]).await?;
+/// Revokes every token of a user that names more than the allowed scopes.
+pub(super) async fn revoke_tokens(
+    transaction: &Transaction,
+    user: UserId,
+    allowed: &[&str],
+    now: Timestamp,
+) -> Result<Vec<TokenId>, db::Error> {
+    let rows = transaction.query(REVOKE_TOKENS, &[&user.as_uuid(), &now, &allowed]).await?;
     rows.iter().map(|row| id(row, "id", TokenId::from_uuid)).collect()
 }
 

@@ -276,6 +276,9 @@ async fn good_token_of_nobody_is_403_with_its_reason() {
     assert_eq!(gate.send("validate", &[format!("Bearer {bare}")]).await.status, 200);
     owner.batch_execute("UPDATE users SET status = 'deactivated' WHERE provider_subject = 'ada'").await.unwrap();
     refused(gate.signed(&json!({}), &json!({ "jti": "another" , "email": "a@x.example" })), "deactivated").await;
-    owner.batch_execute("UPDATE users SET status = 'active' WHERE provider_subject = 'ada'; UPDATE tenants SET status = 'closed'").await.unwrap();
+    owner
+        .batch_execute("UPDATE users SET status = 'active' WHERE provider_subject = 'ada'; UPDATE tenants SET status = 'closed'")
+        .await
+        .unwrap();
     refused(gate.signed(&json!({}), &json!({ "email": "b@x.example" })), "tenant_suspended").await;
 }

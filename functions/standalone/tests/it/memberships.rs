@@ -2,6 +2,7 @@
 //! processes that each keep for ten seconds what they know of a caller.
 
 mod choosing;
+mod deactivating;
 mod inviting;
 mod vouching;
 
@@ -105,15 +106,7 @@ impl Town {
         self.send_to(&self.platform.process.url, who, method, path, tenant, body).await
     }
 
-    async fn send_to(
-        &self,
-        url: &str,
-        who: &Caller,
-        method: &str,
-        path: &str,
-        tenant: Option<&str>,
-        body: Option<&Value>,
-    ) -> Answer {
+    async fn send_to(&self, url: &str, who: &Caller, method: &str, path: &str, tenant: Option<&str>, body: Option<&Value>) -> Answer {
         let method: Method = method.parse().unwrap();
         let mut request = self.platform.http.request(method, format!("{url}{path}")).bearer_auth(&who.token);
         if let Some(tenant) = tenant {

@@ -28,8 +28,12 @@ const ANSWER: &str = "-- people::answer
 SELECT is_taken, role, id, tenant_id, tenant_name, tenant_status, email
 FROM answer_invitation($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
+/// What an actor is worth now, by id, token and moment. Locks the rows of both until the end of the transaction. [`actor`] reads the answer.
+pub const ACTOR: &str = "-- people::actor
+SELECT standing, tenant, address, allowed FROM actor_in_force($1, $2, $3)";
+
 /// Every statement on people, for the test that prepares them all.
-pub const PEOPLE: &[&str] = &[MEMBERSHIPS, BY_TOKEN, SEEN, INVITATIONS, ANSWER];
+pub const PEOPLE: &[&str] = &[MEMBERSHIPS, BY_TOKEN, SEEN, INVITATIONS, ANSWER, ACTOR];
 
 /// An account, and until when its credential is good, if that is recorded here.
 #[derive(Clone, Debug)]
@@ -80,10 +84,7 @@ pub(crate) async fn account_of(database: &Database, identity: &Identity, at: Tim
     let vouching = &identity.vouching;
     let tenants = tenants(identity);
     let rows = database
-        .query_as_authenticator(
-            MEMBERSHIPS,
-            &[&identity.issuer, &identity.subject, &vouching.staff, &tenants, &vouching.domains, &at],
-        )
+        .query_as_authenticator(MEMBERSHIPS, &[&identity.issuer, &identity.subject, &vouching.staff, &tenants, &vouching.domains, &at])
         .await?;
     let memberships = rows.iter().map(membership).collect::<Result<_, _>>()?;
     Ok(Person { account: Account { identity: Some(identity.clone()), memberships }, until: None })
@@ -95,6 +96,32 @@ pub(crate) async fn account_of_token(database: &Database, hash: &[u8; 32], at: T
     let Some(row) = rows.first() else { return Ok(None) };
     let account = Account { identity: None, memberships: vec![membership(row)?] };
     Ok(Some(Person { account, until: row.try_get("expires_at")? }))
+}
+
+/// An actor as its row and its token's are now. None: one of them is not in force. Waits for whoever changes them at this moment.
+pub(crate) async fn actor_in_force(database: &Database, known: &Principal, at: Timestamp) -> Result<Option<Principal>, Error> {
+    let token = known.token.as_ref().map(|(id, _)| *id);
+    let rows = database.query_as_authenticator(ACTOR, &[&known.id.as_uuid(), &token, &at]).await?;
+    actor(known, rows.first())
+}
+
+/// Reads what [`ACTOR`] has answered. None: the actor, or its token, is not in force, or is of another tenant than it was known as.
+///
+/// # Errors
+/// [`Error::Record`] or [`Error::Query`] if the row cannot be read.
+pub fn actor(known: &Principal, row: Option<&Row>) -> Result<Option<Principal>, Error> {
+    let Some(row) = row else { return Ok(None) };
+    let allowed: Option<Vec<String>> = row.try_get("allowed")?;
+    // A scope that is no longer known allows nothing.
+    let scopes = || allowed.iter().flatten().filter_map(|scope| scope.parse().ok()).collect();
+    let principal = Principal {
+        id: known.id,
+        standing: word(row, "standing")?,
+        tenant: row.try_get::<_, Option<_>>("tenant")?.map(TenantId::from_uuid),
+        email: row.try_get("address")?,
+        token: known.token.as_ref().map(|(id, _)| (*id, scopes())),
+    };
+    Ok(Some(principal).filter(|principal| principal.tenant == known.tenant))
 }
 
 /// Notes that a user's membership was used.

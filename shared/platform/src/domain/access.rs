@@ -135,6 +135,14 @@ impl Principal {
     fn lacks_scope(&self, permission: Permission) -> bool {
         self.token.as_ref().is_some_and(|(_, scopes)| !scopes.contains(&permission))
     }
+
+    /// Whether it may do with people who stand so what an operation does with people. Owners and admins have power over a tenant: to make,
+    /// change or end one also takes the permission to manage the tenant.
+    #[must_use]
+    pub fn manages(&self, other: Standing) -> bool {
+        let is_powerless = matches!(other, Standing::Guest | Standing::Member);
+        self.standing.manages(other) && (is_powerless || self.may(Permission::ManageTenant))
+    }
 }
 
 #[cfg(test)]
@@ -174,5 +182,14 @@ mod tests {
         principal.token = Some((uuid::Uuid::new_v4(), vec![Permission::SeeOwnSessions, Permission::ReadAudit]));
         assert!(principal.may(Permission::SeeOwnSessions));
         assert!(!principal.may(Permission::SeeTenant) && !principal.may(Permission::ReadAudit));
+        principal.standing = Standing::Owner;
+        let mut manages = |scopes: &[Permission], other| {
+            principal.token = Some((uuid::Uuid::new_v4(), scopes.to_vec()));
+            principal.manages(other)
+        };
+        for (other, alone) in [(Standing::Guest, true), (Standing::Member, true), (Standing::Admin, false), (Standing::Owner, false)] {
+            assert_eq!(manages(&[Permission::ManageUsers], other), alone);
+            assert!(manages(&[Permission::ManageUsers, Permission::ManageTenant], other));
+        }
     }
 }

@@ -12,8 +12,8 @@ use super::{
     scripts::Caller,
 };
 use crate::domain::{
-    Email, HardwareHash, HardwareId, Holder, IdempotencyKey, License, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal, SeatNumber,
-    SeatUnit, SessionId, SessionKey, Timestamp, Unadmitted, Verdict, fingerprint,
+    Email, HardwareHash, HardwareId, Holder, IdempotencyKey, License, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal,
+    SeatNumber, SeatUnit, SessionId, SessionKey, Timestamp, Unadmitted, Verdict, fingerprint,
 };
 
 /// Who asks for a seat.

@@ -24,7 +24,9 @@ pub use settings::{AuthenticationSettings, InvalidIssuers, Issuer, Issuers};
 use super::{ApiError, Conflict};
 use crate::{
     db::{self, AnswerSource, Database, Invitation, InvitationAnswer},
-    domain::{AccessToken, Account, Clock, Email, Identity, InvitationId, Membership, NotAdmitted, TenantId, Timestamp},
+    domain::{
+        AccessToken, Account, Clock, Email, Identity, InvitationId, Membership, NotAdmitted, Permission, Principal, TenantId, Timestamp,
+    },
 };
 use people::{Credential, People};
 use provider::{NoKeys, Provider};
@@ -183,6 +185,19 @@ impl Authenticator {
         if let Err(error) = db::member_seen(&self.database, membership.principal.id, now).await {
             tracing::debug!(%error, "the use of a membership was not noted");
         }
+    }
+
+    /// Confirms that a caller may do something, by its row and its token's as they are now. Waits for whoever changes them at this moment.
+    ///
+    /// # Errors
+    /// [`ApiError::NotAdmitted`] if the caller is not in force, [`ApiError::InvalidToken`] if its token is not, [`ApiError::Forbidden`] if it may
+    /// not do this any more; [`ApiError::Unavailable`].
+    pub async fn confirm(&self, known: &Principal, permission: Permission) -> Result<(), ApiError> {
+        let Some(now) = db::actor_in_force(&self.database, known, self.clock.now()).await? else {
+            self.people.forget();
+            return Err(ApiError::no_longer(known));
+        };
+        if now.may(permission) { Ok(()) } else { Err(ApiError::not_permitted(&now, permission)) }
     }
 
     /// Forgets who was just seen. Whoever commits a change of a person, a token or a tenant's status calls this, so that it takes hold on the

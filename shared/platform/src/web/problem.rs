@@ -3,7 +3,7 @@
 mod causes;
 mod denial;
 
-use std::{error::Error, sync::Arc};
+use std::{borrow::Cow, error::Error, sync::Arc};
 
 use axum::{
     http::{
@@ -15,9 +15,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::domain::{
-    Allowance, EndReason, Permission, Refusal, TenantChoice, Timestamp, rfc3339,
-};
+use crate::domain::{Allowance, EndReason, Permission, Refusal, TenantChoice, Timestamp, rfc3339};
 
 use super::{Conflict, limits};
 pub use denial::{Denial, none_may};
@@ -27,8 +25,8 @@ type Cause = Box<dyn Error + Send + Sync>;
 /// One thing that is wrong with a request.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct FieldFault {
-    /// The field, or header, as the contract names it.
-    pub field: &'static str,
+    /// The field, parameter or header, as the contract names it; an unknown one as it was sent.
+    pub field: Cow<'static, str>,
     /// What is wanted of it; never repeats what was sent.
     pub message: String,
 }
@@ -40,6 +38,8 @@ pub enum ApiError {
     Invalid(Vec<FieldFault>),
     /// The body is no JSON object.
     MalformedBody(String),
+    /// Staff have not named the tenant that the call is about.
+    TenantRequired,
     /// No bearer token was sent.
     Unauthenticated,
     /// A token that is not good: whatever is wrong with it looks the same.
@@ -113,7 +113,7 @@ impl ApiError {
     /// One fault of one field.
     #[must_use]
     pub fn invalid(field: &'static str, message: &str) -> Self {
-        Self::Invalid(vec![FieldFault { field, message: message.to_owned() }])
+        Self::Invalid(vec![FieldFault { field: field.into(), message: message.to_owned() }])
     }
 
     /// A refusal to somebody who has no seat.
@@ -135,18 +135,15 @@ impl ApiError {
         match self {
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", "The request is invalid"),
             Self::MalformedBody(_) => (StatusCode::BAD_REQUEST, "malformed_body", "The body is not a JSON object"),
-            Self::Unauthenticated | Self::InvalidToken => {
-                (StatusCode::UNAUTHORIZED, "unauthenticated", "A good bearer token is wanted")
-            }
+            Self::TenantRequired => (StatusCode::BAD_REQUEST, "tenant_required", "The tenant must be named"),
+            Self::Unauthenticated | Self::InvalidToken => (StatusCode::UNAUTHORIZED, "unauthenticated", "A good bearer token is wanted"),
             Self::NoSeats { .. } => (StatusCode::PAYMENT_REQUIRED, "no_seats_available", "Every seat is taken"),
             Self::Forbidden | Self::InsufficientScope(_) => (StatusCode::FORBIDDEN, "forbidden", "You may not do this"),
             Self::NotAdmitted(denial) => {
                 let (code, title, _) = denial.face();
                 (StatusCode::FORBIDDEN, code, title)
             }
-            Self::TenantChoiceRequired(_) => {
-                (StatusCode::CONFLICT, "tenant_choice_required", "You are a member of several organizations")
-            }
+            Self::TenantChoiceRequired(_) => (StatusCode::CONFLICT, "tenant_choice_required", "You are a member of several organizations"),
             Self::Refused { refusal, .. } => (StatusCode::FORBIDDEN, refusal.code(), "The license may not be used"),
             Self::LicenseNotFound => (StatusCode::NOT_FOUND, "license_not_found", "There is no such license key"),
             Self::SessionNotFound => (StatusCode::NOT_FOUND, "session_not_found", "There is no such session"),
@@ -175,10 +172,11 @@ impl ApiError {
     fn detail(&self) -> String {
         match self {
             Self::Invalid(faults) => {
-                let fields: Vec<&str> = faults.iter().map(|fault| fault.field).collect();
-                format!("Wrong or missing: {}.", fields.join(", "))
+                let fields: Vec<&str> = faults.iter().map(|fault| &*fault.field).collect();
+                format!("Wrong, missing or unknown: {}.", fields.join(", "))
             }
             Self::MalformedBody(why) => why.clone(),
+            Self::TenantRequired => "Staff see and change one tenant at a time: name it in x-tenant-id.".to_owned(),
             Self::Unauthenticated | Self::InvalidToken => "Send authorization: Bearer with a token that is in force.".to_owned(),
             Self::Forbidden => "The token is good, and what it stands for may not do this.".to_owned(),
             Self::InsufficientScope(permission) => {
@@ -223,6 +221,7 @@ impl ApiError {
             Self::Unavailable(_) | Self::NotReady(_) | Self::Timeout | Self::RequestInFlight => Some(1),
             Self::Invalid(_)
             | Self::MalformedBody(_)
+            | Self::TenantRequired
             | Self::Unauthenticated
             | Self::InvalidToken
             | Self::Forbidden
@@ -249,6 +248,9 @@ impl ApiError {
         match self {
             Self::Invalid(faults) => {
                 document.insert("errors".to_owned(), json!(faults));
+            }
+            Self::TenantRequired => {
+                document.insert("errors".to_owned(), json!([{ "field": "x-tenant-id", "message": "is missing" }]));
             }
             Self::NoSeats { seats_used, seats_total, next_expiry_at, .. } => {
                 document.insert("seats_used".to_owned(), json!(seats_used));
@@ -300,6 +302,7 @@ impl ApiError {
             Self::Timeout => tracing::warn!(request_id, "a request took too long"),
             Self::Invalid(_)
             | Self::MalformedBody(_)
+            | Self::TenantRequired
             | Self::Unauthenticated
             | Self::InvalidToken
             | Self::Forbidden
@@ -377,6 +380,7 @@ mod tests {
         let table = [
             (ApiError::Invalid(vec![]), 400, "invalid_request"),
             (ApiError::MalformedBody(String::new()), 400, "malformed_body"),
+            (ApiError::TenantRequired, 400, "tenant_required"),
             (ApiError::Unauthenticated, 401, "unauthenticated"),
             (ApiError::InvalidToken, 401, "unauthenticated"),
             (full, 402, "no_seats_available"),

@@ -32,16 +32,12 @@ impl Denial {
                 "Your email address is not verified",
                 "Verify your address at your identity provider, sign in again, and accept your invitation.",
             ),
-            Self::TenantSuspended => (
-                "tenant_suspended",
-                "Your organization is not served",
-                "Your organization is closed. Ask the vendor to serve it again.",
-            ),
-            Self::Deactivated => (
-                "deactivated",
-                "Your account is deactivated",
-                "Ask an administrator of your organization to reactivate it.",
-            ),
+            Self::TenantSuspended => {
+                ("tenant_suspended", "Your organization is not served", "Your organization is closed. Ask the vendor to serve it again.")
+            }
+            Self::Deactivated => {
+                ("deactivated", "Your account is deactivated", "Ask an administrator of your organization to reactivate it.")
+            }
         }
     }
 }
@@ -51,6 +47,12 @@ impl ApiError {
     #[must_use]
     pub fn not_permitted(principal: &Principal, permission: Permission) -> Self {
         if principal.lacks_only_scope(permission) { Self::InsufficientScope(permission) } else { Self::Forbidden }
+    }
+
+    /// To a caller who was let in by what is kept, and turns out not to be in force any more: it, or its token.
+    #[must_use]
+    pub fn no_longer(principal: &Principal) -> Self {
+        if principal.token.is_some() { Self::InvalidToken } else { NotAdmitted::Deactivated.into() }
     }
 
     /// What `WWW-Authenticate` says (RFC 6750, section 3): no error where no bearer token was sent.

@@ -2,7 +2,7 @@
 
 use platform::{
     db::{self, Transaction},
-    domain::{LicenseId, Standing, TenantId, Timestamp},
+    domain::{LicenseId, TenantId, Timestamp},
     web::ApiError,
 };
 use serde_json::{Value, json};
@@ -127,7 +127,7 @@ async fn write(
             &[
                 &event.tenant.map(TenantId::as_uuid),
                 &at,
-                &if principal.standing == Standing::Staff { "staff" } else { "user" },
+                &principal.kind(),
                 &event.action,
                 &principal.id.to_string(),
                 &principal.token.as_ref().map(|(id, _)| *id),

@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use platform::{
-    db::{Scope, Transaction},
+    db::{Rows, Transaction},
     domain::{IdempotencyKey, Timestamp},
     web::ApiError,
 };
@@ -124,9 +124,9 @@ struct Memory {
 
 impl Memory {
     fn of(caller: &Caller, key: &IdempotencyKey, path: &str, body: &[u8]) -> Self {
-        let tenant = match caller.scope() {
-            Scope::Tenant(tenant) => Some(tenant.as_uuid()),
-            Scope::Staff => None,
+        let tenant = match caller.rows() {
+            Rows::Tenant(tenant) => Some(tenant.as_uuid()),
+            Rows::Staff => None,
         };
         let actor = caller.principal.id.as_uuid();
         let whose = tenant.unwrap_or_default();

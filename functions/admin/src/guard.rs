@@ -47,7 +47,7 @@ async fn admit(
         return Ok(Checked(verdict, ApiError::Forbidden).into_response());
     }
     if let Some(tenant) = caller.foreign_tenant()
-        && let Err(error) = tenants::must_exist(parts, tenant).await
+        && let Err(error) = tenants::must_exist(parts, &caller, tenant).await
     {
         return Ok(Checked(verdict, error).into_response());
     }

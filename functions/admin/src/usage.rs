@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Json, Response},
 };
 use platform::{
-    db::Scope,
+    db::Rows,
     domain::Permission,
     web::{ApiError, Fields},
 };
@@ -89,7 +89,7 @@ async fn list(
         return CSV.answer(CSV_HEAD, move |after| batch(parts.clone(), caller.clone(), filter, after)).await;
     }
     let transaction = parts.database.begin(caller.scope()).await?;
-    let rows = record::list(&transaction, filter, page.after(), page.rows(), caller.scope() == Scope::Staff).await?;
+    let rows = record::list(&transaction, filter, page.after(), page.rows(), caller.rows() == Rows::Staff).await?;
     transaction.commit().await?;
     let now = parts.clock.now();
     Ok(Json(page.items(&parts, &rows, |row| usage(row, filter.span, now), record::position)?).into_response())
@@ -114,7 +114,7 @@ fn filter(fields: &mut Fields<'_>) -> Filter {
 /// Lines of CSV after a position.
 async fn batch(parts: AdminParts, caller: Caller, filter: Filter, after: Option<Position>) -> Result<Batch, ApiError> {
     let transaction = parts.database.begin(caller.scope()).await?;
-    let rows = record::list(&transaction, filter, after, BATCH, caller.scope() == Scope::Staff).await?;
+    let rows = record::list(&transaction, filter, after, BATCH, caller.rows() == Rows::Staff).await?;
     transaction.commit().await?;
     let now = parts.clock.now();
     let lines = rows.iter().map(|row| usage(row, filter.span, now).map(|usage| usage.csv()));

@@ -29,7 +29,7 @@ pub use migrate::{MIGRATIONS_HASH, migrate};
 pub use people::PEOPLE;
 pub(crate) use people::{Person, person_by_identity, person_by_token};
 pub(crate) use tls::client_config;
-pub use transaction::{Scope, Transaction};
+pub use transaction::{Rows, Scope, Transaction};
 
 use crate::{Secret, domain::TenantId};
 

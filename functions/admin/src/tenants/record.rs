@@ -1,7 +1,7 @@
 //! The statements on tenants.
 
 use platform::{
-    db::{self, Scope, Transaction},
+    db::{self, Transaction},
     domain::{Email, LicenseId, Name, TenantId, TenantStatus, Tier, Timestamp, UserId, rfc3339_millis},
     web::{ApiError, Conflict},
 };
@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{
     AdminParts,
+    caller::Caller,
     page::Page,
     read::{id, number, whole, word},
 };
@@ -165,8 +166,8 @@ fn returned(rows: &[Row]) -> Result<Tenant, db::Error> {
 ///
 /// # Errors
 /// [`ApiError::Invalid`] if there is no such tenant.
-pub(crate) async fn must_exist(parts: &AdminParts, id: TenantId) -> Result<(), ApiError> {
-    let transaction = parts.database.begin(Scope::Tenant(id)).await?;
+pub(crate) async fn must_exist(parts: &AdminParts, caller: &Caller, id: TenantId) -> Result<(), ApiError> {
+    let transaction = parts.database.begin(caller.scope()).await?;
     let found = find(&transaction, id).await?;
     transaction.commit().await?;
     found.map(drop).ok_or_else(|| ApiError::invalid("x-tenant-id", "must be the id of a tenant"))

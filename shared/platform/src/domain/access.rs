@@ -123,6 +123,15 @@ impl Principal {
     pub fn may(&self, permission: Permission) -> bool {
         permission.holders().contains(&self.standing) && self.token.as_ref().is_none_or(|(_, scopes)| scopes.contains(&permission))
     }
+
+    /// What an audit event calls such an actor: `staff`, or `user` for anybody of a tenant.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self.standing {
+            Standing::Staff => "staff",
+            Standing::Guest | Standing::Member | Standing::Admin | Standing::Owner => "user",
+        }
+    }
 }
 
 #[cfg(test)]

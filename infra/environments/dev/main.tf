@@ -38,6 +38,7 @@ module "platform" {
   billing_account = var.billing_account
   cors_origins    = var.cors_origins
   oauth_clients   = var.oauth_clients
+  psql_image      = var.psql_image
   sentry_dsn      = var.sentry_dsn
   protected       = var.protected
   sizes           = var.sizes

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use platform::{
-    Secret,
     domain::{Allowance, LicenseKey, LimitKind, Refusal, SessionId, SessionKey, Verdict},
     seats::{Acquired, Counted, Engine, Heartbeat, Inspected, LimitSettings, Limiter, RedisLink, RedisSettings},
 };
@@ -30,7 +29,7 @@ on_both! {
 const NETWORK: [u8; 16] = [7; 16];
 
 const fn limits(per_hour: u32) -> LimitSettings {
-    LimitSettings { limit_anonymous_per_hour: per_hour, limit_principal_per_hour: per_hour }
+    LimitSettings { limit_anonymous_per_hour: per_hour, limit_principal_per_hour: per_hour, limit_public_per_hour: per_hour }
 }
 
 async fn beat(engine: &Engine, session: SessionId) -> Counted<Heartbeat> {
@@ -223,7 +222,7 @@ async fn what_is_no_credential_is_left_to_whoever_knows_the_address(redis: Redis
 }
 
 async fn callers_are_counted_by_kind_and_subject(redis: RedisSettings) {
-    let settings = LimitSettings { limit_anonymous_per_hour: 2, limit_principal_per_hour: 3 };
+    let settings = LimitSettings { limit_anonymous_per_hour: 2, limit_principal_per_hour: 3, limit_public_per_hour: 4 };
     let clock = Arc::new(testkit::ManualClock::default());
     let time: Arc<testkit::ManualClock> = Arc::clone(&clock);
     let limiter = Limiter::with_moved_time(RedisLink::new(&redis).unwrap(), settings, time);
@@ -264,7 +263,7 @@ async fn without_a_limit_nobody_is_counted(redis: RedisSettings) {
 #[tokio::test]
 async fn if_the_store_is_down_requests_are_let_through_and_counted() {
     for url in [format!("redis://127.0.0.1:{}", free_port()), format!("redis://127.0.0.1:{0},redis://127.0.0.1:{0}", free_port())] {
-        let redis = RedisSettings { redis_url: Secret::from(url), redis_ca_file: None };
+        let redis = testkit::redis_settings_of(&url);
         let limiter = Limiter::new(RedisLink::new(&redis).unwrap(), limits(1));
         let mut registry = prometheus_client::registry::Registry::default();
         limiter.register(&mut registry);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use platform::{
     db::{self, Transaction},
-    domain::{LicenseId, Standing, TenantId, Timestamp},
+    domain::{LicenseId, TenantId, Timestamp},
     web::ApiError,
 };
 use serde_json::{Value, json};
@@ -153,7 +153,7 @@ async fn write(
             &[
                 &event.tenant.map(TenantId::as_uuid),
                 &at,
-                &if principal.standing == Standing::Staff { "staff" } else { "user" },
+                &principal.kind(),
                 &event.action,
                 &principal.id.to_string(),
                 &principal.token.as_ref().map(|(id, _)| *id),

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Json, Response},
 };
 use platform::{
-    db::Scope,
+    db::Rows,
     domain::{EventId, Permission},
     web::{ApiError, Fields},
 };
@@ -102,7 +102,7 @@ async fn list(
         return NDJSON.answer("", move |after| batch(parts.clone(), caller.clone(), filter.clone(), after)).await;
     }
     let transaction = parts.store.read(&caller).await?;
-    let rows = record::list(&transaction, &filter, page.after(), page.rows(), caller.scope() == Scope::Staff).await?;
+    let rows = record::list(&transaction, &filter, page.after(), page.rows(), caller.rows() == Rows::Staff).await?;
     transaction.commit().await?;
     Ok(Json(page.items(&parts, &rows, event, record::position)?).into_response())
 }
@@ -133,7 +133,7 @@ fn word(text: &str) -> Result<String, &'static str> {
 /// Lines of NDJSON after a position.
 async fn batch(parts: AdminParts, caller: Caller, filter: Filter, after: Option<Position>) -> Result<Batch, ApiError> {
     let transaction = parts.store.read(&caller).await?;
-    let rows = record::list(&transaction, &filter, after, BATCH, caller.scope() == Scope::Staff).await?;
+    let rows = record::list(&transaction, &filter, after, BATCH, caller.rows() == Rows::Staff).await?;
     transaction.commit().await?;
     let mut text = String::new();
     for row in &rows {

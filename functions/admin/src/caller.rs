@@ -2,7 +2,7 @@
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use platform::{
-    db::Scope,
+    db::{Rows, Scope},
     domain::{Permission, Principal, Standing, TenantId, UserId},
     web::{ApiError, ClientAddress},
 };
@@ -21,14 +21,19 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Whose rows its transactions see.
+    /// What its transactions see, and that they act in its name.
     pub(crate) fn scope(&self) -> Scope {
+        Scope::new(self.rows(), &self.principal)
+    }
+
+    /// Which rows its transactions see.
+    pub(crate) fn rows(&self) -> Rows {
         match (self.principal.standing, self.tenant) {
-            (_, Some(tenant)) => Scope::Tenant(tenant),
-            (Standing::Staff, None) => Scope::Staff,
+            (_, Some(tenant)) => Rows::Tenant(tenant),
+            (Standing::Staff, None) => Rows::Staff,
             // The guard makes no such caller; were there one, it would see nothing.
             (Standing::Guest | Standing::Member | Standing::Admin | Standing::Owner, None) => {
-                Scope::Tenant(TenantId::from_uuid(uuid::Uuid::nil()))
+                Rows::Tenant(TenantId::from_uuid(uuid::Uuid::nil()))
             }
         }
     }

@@ -7,7 +7,7 @@ use std::ops::Deref;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use platform::{
-    db::{self, Asking, Scope, Transaction},
+    db::{self, Asking, Rows, Transaction},
     domain::{TenantId, Timestamp},
     web::ApiError,
 };
@@ -71,9 +71,9 @@ impl Changer {
         Ok(change)
     }
 
-    /// Whose rows the change sees.
-    pub(crate) fn scope(&self) -> Scope {
-        self.0.scope()
+    /// Which rows the change sees.
+    pub(crate) fn rows(&self) -> Rows {
+        self.0.rows()
     }
 
     /// Who makes it.

@@ -7,7 +7,7 @@ use axum::{
     response::Response,
 };
 use platform::{
-    db::{Scope, Transaction},
+    db::{Rows, Transaction},
     domain::{IdempotencyKey, Timestamp},
     web::ApiError,
 };
@@ -128,9 +128,9 @@ struct Memory {
 
 impl Memory {
     fn of(changer: &Changer, key: &IdempotencyKey, path: &str, body: &[u8]) -> Self {
-        let tenant = match changer.scope() {
-            Scope::Tenant(tenant) => Some(tenant.as_uuid()),
-            Scope::Staff => None,
+        let tenant = match changer.rows() {
+            Rows::Tenant(tenant) => Some(tenant.as_uuid()),
+            Rows::Staff => None,
         };
         let actor = changer.actor();
         let whose = tenant.unwrap_or_default();

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use platform::{
-    db::Scope,
+    db::{Rows, Scope},
     domain::{Account, NotAdmitted, Principal, Standing, TenantId},
     web::{ApiError, Checked, ClientAddress, REQUEST_ID},
 };
@@ -51,7 +51,7 @@ async fn admit(
         return Ok(Checked(verdict, error).into_response());
     }
     if caller.principal.standing == Standing::Staff {
-        match staffs_tenant(parts, operation, request.headers(), &path).await {
+        match staffs_tenant(parts, &caller.principal, operation, request.headers(), &path).await {
             Ok(tenant) => caller.tenant = tenant,
             Err(error) => return Ok(Checked(verdict, error).into_response()),
         }
@@ -95,7 +95,13 @@ async fn caller(
 }
 
 /// The tenant that staff act for, if the operation is about one.
-async fn staffs_tenant(parts: &AdminParts, operation: &Operation, headers: &HeaderMap, path: &str) -> Result<Option<TenantId>, ApiError> {
+async fn staffs_tenant(
+    parts: &AdminParts,
+    staff: &Principal,
+    operation: &Operation,
+    headers: &HeaderMap,
+    path: &str,
+) -> Result<Option<TenantId>, ApiError> {
     let is_none = || headers.get(TENANT).is_some_and(|value| value == NO_TENANT);
     let (tenant, missing) = match operation.whose {
         Whose::TenantOrNone if is_none() => return Ok(None),
@@ -112,7 +118,7 @@ async fn staffs_tenant(parts: &AdminParts, operation: &Operation, headers: &Head
             (of_path, Some(ApiError::NotFound))
         }
     };
-    let transaction = parts.store.look(Scope::Tenant(tenant)).await?;
+    let transaction = parts.store.look(Scope::new(Rows::Tenant(tenant), staff)).await?;
     let is_there = tenants::is_there(&transaction, tenant).await?;
     transaction.commit().await?;
     let missing = || missing.unwrap_or_else(|| ApiError::invalid("x-tenant-id", "must be the id of a tenant"));

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use platform::{
-    db::{self, Scope, Transaction},
+    db::{self, Rows, Transaction},
     domain::{Timestamp, from_millis, recorded_at, rfc3339},
     web::{ApiError, Fields, Member},
 };
@@ -64,9 +64,9 @@ pub(crate) struct Page {
 impl Page {
     /// Reads `limit` and `cursor`. A cursor serves for the list and the tenant that it was made for.
     pub(crate) fn read(fields: &mut Fields<'_>, parts: &AdminParts, caller: &Caller, list: &'static str) -> Self {
-        let seal = match caller.scope() {
-            Scope::Tenant(tenant) => format!("coditect cursor\n{list}\n{tenant}"),
-            Scope::Staff => format!("coditect cursor\n{list}"),
+        let seal = match caller.rows() {
+            Rows::Tenant(tenant) => format!("coditect cursor\n{list}\n{tenant}"),
+            Rows::Staff => format!("coditect cursor\n{list}"),
         };
         let limit = fields.may("limit", limit).unwrap_or(USUAL);
         let after = fields.optional("cursor", |text| open(parts, &seal, text).ok_or("must be the next_cursor of a page of this list"));

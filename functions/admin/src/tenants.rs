@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Json, Response},
 };
 use platform::{
-    db::Scope,
+    db::Rows,
     domain::{Email, Name, Permission, TenantId, TenantStatus, Tier, UserId},
     web::{ApiError, Conflict, Fields, text, whole},
 };
@@ -63,7 +63,7 @@ async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): 
     let page = Page::read(&mut fields, &parts, &caller, "tenants");
     fields.finish()?;
     let transaction = parts.store.read(&caller).await?;
-    let rows = record::list(&transaction, &page, caller.scope() == Scope::Staff).await?;
+    let rows = record::list(&transaction, &page, caller.rows() == Rows::Staff).await?;
     transaction.commit().await?;
     Ok(Json(page.items(&parts, &rows, tenant, page::by_creation)?).into_response())
 }

@@ -39,6 +39,7 @@ module "platform" {
   staff_issuers   = var.staff_issuers
   cors_origins    = var.cors_origins
   oauth_clients   = var.oauth_clients
+  psql_image      = var.psql_image
   sentry_dsn      = var.sentry_dsn
   protected       = var.protected
   sizes           = var.sizes

@@ -67,6 +67,11 @@ variable "sentry_dsn" {
   default     = null
 }
 
+variable "psql_image" {
+  description = "The image that has psql, by digest; looked up as infra/README.md tells"
+  type        = string
+}
+
 variable "protected" {
   description = "Whether database and services refuse to be deleted"
   type        = bool

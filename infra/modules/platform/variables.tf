@@ -150,6 +150,16 @@ variable "otlp_endpoint" {
   }
 }
 
+variable "psql_image" {
+  description = "The image that has psql, by digest: infra/README.md tells how to look it up"
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9.-]+/[a-z0-9._/-]+@sha256:[0-9a-f]{64}$", var.psql_image))
+    error_message = "psql_image is REGISTRY/IMAGE@sha256:DIGEST: a tag may be another image tomorrow."
+  }
+}
+
 variable "limits" {
   description = "Requests an hour for whoever shows no credential, by address, and for each that does; 0 for no limit"
   type        = object({ anonymous_per_hour = number, principal_per_hour = number, public_per_hour = optional(number, 36000) })

@@ -29,7 +29,7 @@ pub use migrate::{MIGRATIONS_HASH, migrate};
 pub use people::{ACTOR, AnswerSource, Invitation, InvitationAnswer, PEOPLE, actor};
 pub(crate) use people::{Person, account_of, account_of_token, actor_in_force, answer_invitation, invitations_for, member_seen};
 pub(crate) use tls::client_config;
-pub use transaction::{Access, Asking, Scope, Transaction};
+pub use transaction::{Access, Asking, Rows, Scope, Transaction};
 
 use crate::{Secret, domain::TenantId};
 

@@ -143,6 +143,15 @@ impl Principal {
         let is_powerless = matches!(other, Standing::Guest | Standing::Member);
         self.standing.manages(other) && (is_powerless || self.may(Permission::ManageTenant))
     }
+
+    /// What an audit event calls such an actor: `staff`, or `user` for anybody of a tenant.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self.standing {
+            Standing::Staff => "staff",
+            Standing::Guest | Standing::Member | Standing::Admin | Standing::Owner => "user",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -235,6 +235,7 @@ mod tests {
         HttpSettings {
             host: [127, 0, 0, 1].into(),
             port: 0,
+            metrics_host: [127, 0, 0, 1].into(),
             metrics_port: 0,
             request_timeout_ms: 60_000,
             trusted_proxy_hops: 0,

@@ -46,7 +46,7 @@ async fn a_function_sees_its_tenant_and_no_other() {
     let seen: Vec<uuid::Uuid> = client.query("SELECT id FROM licenses", &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     assert_eq!(seen, [ours.license.as_uuid()]);
     for smuggle in [
-        "INSERT INTO audit_events (tenant_id, at, actor, action) VALUES ($1, now(), 'x', 'x')",
+        "INSERT INTO audit_events (tenant_id, at, actor, action) VALUES ($1, now(), 'system', 'session.expired')",
         "INSERT INTO audit_events_of_seats (tenant_id, at, actor, action) VALUES ($1, now(), 'client', 'session.acquired')",
     ] {
         assert!(client.execute(smuggle, &[&theirs.tenant.as_uuid()]).await.is_err(), "a row of another tenant can be written: {smuggle}");
@@ -104,7 +104,7 @@ async fn the_administration_sees_one_tenant_unless_it_says_that_it_is_for_staff_
         "UPDATE users SET tenant_id = $1",
         "UPDATE licenses SET tenant_id = $1",
         "INSERT INTO users (id, tenant_id, email, role, created_at, updated_at) VALUES (gen_random_uuid(), $1, 'x@x.example', 'owner', now(), now())",
-        "INSERT INTO audit_events (tenant_id, at, actor, action) VALUES ($1, now(), 'x', 'x')",
+        "INSERT INTO audit_events (tenant_id, at, actor, actor_id, action) VALUES ($1, now(), 'user', 'usr_x', 'x')",
         "INSERT INTO idempotent_answers (actor_id, key_digest, tenant_id, request_hash, answer, created_at)
          VALUES (gen_random_uuid(), decode(repeat('00', 16), 'hex'), $1, decode(repeat('00', 16), 'hex'), '', now())",
     ] {

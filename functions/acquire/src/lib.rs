@@ -7,10 +7,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use platform::{
-    domain::{Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, SessionId, Timestamp, pasted, rfc3339_millis},
+    domain::{
+        Account, Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, Principal, SessionId, Timestamp,
+        rfc3339_millis,
+    },
     seats::{Acquired, Applicant, Seat},
     signing::{Leaf, Lease},
-    web::{AcquireParts, ApiError, Checked, ClientAddress, Fields, JsonObject, SignedSeats, json},
+    web::{AcquireParts, ApiError, Authenticator, Checked, ClientAddress, Fields, JsonObject, SignedSeats, json, none_may},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -97,7 +100,7 @@ struct Answer<'a> {
         (status = 201, description = "A seat was taken. `idempotent-replayed: true` marks an answer that was given before.", body = Answer),
         (status = 200, description = "This device has a seat already: the same session, its life renewed.", body = Answer),
         (status = 402, description = "`no_seats_available`: with `seats_used`, `seats_total` and `next_expiry_at`."),
-        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden` for a guest's or a staff member's token."),
+        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden` for a guest's or a staff member's token; `no_account`, `email_not_verified`, `deactivated` for one of nobody who is served."),
         (status = 404, description = "`license_not_found`."),
         (status = 409, description = "`request_in_flight`: the same request is being worked on."),
         (status = 422, description = "`idempotency_key_reused`: the key has served for another request."),
@@ -110,18 +113,26 @@ async fn acquire(
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
     let AcquireParts { signed: SignedSeats { seats, keys }, callers } = parts;
-    let caller = callers.authenticate(&headers, client).await?;
-    if let Some(caller) = caller.as_ref().filter(|caller| !caller.may(Permission::AcquireWithToken)) {
-        return Ok(Checked(seats.limiter().count_person(caller).await?, ApiError::Forbidden).into_response());
+    // As which of its members a caller acts is for the license to say, which has one tenant.
+    let account = callers.authenticate(&headers, client).await?;
+    let members = account.as_ref().map(Account::principals).transpose()?;
+    if let Some((member, error)) = members.as_deref().and_then(|members| none_may(members, &[Permission::AcquireWithToken])) {
+        return Ok(Checked(seats.limiter().count_person(member).await?, error).into_response());
     }
     let idempotency_key = idempotency_key(&headers)?;
     let request = Request::parse(&body)?;
     // Before a seat is taken: without a key there is no answer to give.
     let leaf = keys.leaf().await?;
     let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body)
-        .known_as(caller)
+        .known_as(members)
         .from_network(client.network());
     let (acquired, verdict) = seats.acquire(&request.license_key, applicant).await?.passed()?;
+    if let Acquired::Granted(seat) | Acquired::Held(seat) = &acquired
+        && let Err(error) = confirm(&callers, seat, &known).await
+    {
+        seats.release(seat.session).await?;
+        return Ok(Checked(verdict, error).into_response());
+    }
     let answer = match acquired {
         Acquired::Granted(seat) => {
             let answer = answer(&seat, &leaf, request.nonce.as_ref())?;
@@ -149,6 +160,14 @@ async fn acquire(
         Acquired::Unknown => Err(ApiError::LicenseNotFound),
     };
     Ok(Checked(verdict, answer).into_response())
+}
+
+/// Whether who was just given a seat may have it: where a license requires a token, nobody keeps a seat by what this process knew of them
+/// before they were deactivated. After the grant, because a deactivation ends every session that was granted before it.
+async fn confirm(callers: &Authenticator, seat: &Seat, known: &[Principal]) -> Result<(), ApiError> {
+    let holder = known.iter().find(|member| seat.license.requires_token && member.tenant == Some(seat.license.tenant));
+    let Some(holder) = holder else { return Ok(()) };
+    callers.confirm(holder, Permission::AcquireWithToken).await
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {

@@ -32,8 +32,7 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Whether it is asked for: by `format`, which must be among the names of the fields, else by
-    /// the header `accept`.
+    /// Whether it is asked for: by `format`, else by the header `accept`.
     pub(crate) fn is_wanted(self, fields: &mut Fields<'_>, headers: &HeaderMap) -> bool {
         let named = fields.optional("format", |text| match text {
             "json" => Ok(false),
@@ -107,7 +106,7 @@ mod tests {
     fn wanted(query: &str, accept: &str) -> (bool, bool) {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().unwrap());
-        let mut fields = Fields::of_query(Some(query), &["format"]);
+        let mut fields = Fields::of_query(Some(query));
         (FORM.is_wanted(&mut fields, &headers), fields.finish().is_ok())
     }
 

@@ -27,10 +27,10 @@ pub use bootstrap::{Issued, NewCustomer};
 pub use enrolment::{DemoPerson, enrol, invite_staff};
 pub use licenses::license;
 pub use migrate::{MIGRATIONS_HASH, migrate};
-pub use people::PEOPLE;
-pub(crate) use people::{Person, person_by_identity, person_by_token};
+pub use people::{ACTOR, AnswerSource, Invitation, InvitationAnswer, PEOPLE, actor};
+pub(crate) use people::{Person, account_of, account_of_token, actor_in_force, answer_invitation, invitations_for, member_seen};
 pub(crate) use tls::client_config;
-pub use transaction::{Scope, Transaction};
+pub use transaction::{Access, Asking, Rows, Scope, Transaction};
 
 use crate::{Secret, domain::TenantId};
 
@@ -237,6 +237,25 @@ impl Database {
             let client = self.client().await?;
             let statement = client.prepare_cached(sql).await?;
             Ok(client.query(&statement, params).await?)
+        })
+        .await
+    }
+
+    /// Runs one statement as `coditect_authenticator`, which the login must be a member of, in one round trip.
+    ///
+    /// # Errors
+    /// Any [`Error`]; after [`Error::Deadline`] it is not known whether the statement took effect.
+    pub(crate) async fn query_as_authenticator(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        within(self.timeout, async {
+            let client = self.client().await?;
+            let statement = client.prepare_cached(sql).await?;
+            let begin = sent(client.batch_execute("BEGIN; SET LOCAL ROLE coditect_authenticator")).await;
+            let answer = sent(client.query(&statement, params)).await;
+            let commit = sent(client.batch_execute("COMMIT")).await;
+            begin.await?;
+            let rows = answer.await?;
+            commit.await?;
+            Ok(rows)
         })
         .await
     }

@@ -49,7 +49,10 @@ use prometheus_client::registry::Registry;
 
 use crate::{
     db::{self, Database},
-    domain::{Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Principal, Refusal, Timestamp, Unadmitted, Verdict},
+    domain::{
+        Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal, TenantId, Timestamp, Unadmitted,
+        Verdict,
+    },
 };
 use answer::Reply;
 use batcher::Batcher;
@@ -208,26 +211,29 @@ impl Engine {
         down
     }
 
-    /// Looks a license key up and counts its seats, taking none; for a caller who is known by a token, among the licenses of its tenant
-    /// alone. Counts against the limit of the license key in this network, except where there is no such key.
+    /// Looks a license key up and counts its seats, taking none; for a caller who is known by a token, among the licenses of its
+    /// tenants alone. Counts against the limit of the license key in this network, except where there is no such key.
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn inspect(&self, key: &LicenseKey, caller: Option<&Principal>, network: &[u8; 16]) -> Result<Counted<Inspected>, Error> {
-        let (hash, tenant) = (key.hash(), caller.and_then(|caller| caller.tenant));
-        let mut license = match self.open(&hash, tenant, Some(network)).await? {
+    pub async fn inspect(&self, key: &LicenseKey, callers: Option<&[Principal]>, network: &[u8; 16]) -> Result<Counted<Inspected>, Error> {
+        let hash = key.hash();
+        // None where a member of the staff asks, who has no tenant and sees all.
+        let tenants: Option<Vec<TenantId>> = callers.and_then(|callers| callers.iter().map(|caller| caller.tenant).collect());
+        let tenants = tenants.as_deref();
+        let mut license = match self.open(&hash, tenants, Some(network)).await? {
             Looked::Found(license) => license,
             Looked::Unknown(verdict) => return Ok(Counted::Served(Inspected::Unknown, verdict)),
             Looked::Refused(allowance) => return Ok(Counted::Beyond(allowance)),
         };
         let (mut limit, mut verdict) = (self.limiter.limit(LimitKind::Principal), Verdict::Uncounted);
         for tries in 0..TRIES {
-            let admitted = license.admits(caller, None).map_err(Inspected::Unadmitted);
+            let admitted = is_admitted(&license, callers).map_err(Inspected::Unadmitted);
             let usable = admitted.and_then(|()| license.may_be_used(self.clock.now()).map_err(Inspected::Refused));
             if let Err(refused) = usable {
                 if tries == 0 && self.may_have_changed(&license).await {
                     self.licenses.forget(&license);
-                    match self.licenses.read_by_key(&self.database, &hash, tenant).await? {
+                    match self.licenses.read_by_key(&self.database, &hash, tenants).await? {
                         Some(newer) => license = newer,
                         None => return Ok(Counted::Served(Inspected::Unknown, verdict)),
                     }
@@ -254,7 +260,7 @@ impl Engine {
             };
             if version > license.version {
                 self.licenses.forget(&license);
-                match self.licenses.read_by_key(&self.database, &hash, tenant).await? {
+                match self.licenses.read_by_key(&self.database, &hash, tenants).await? {
                     Some(newer) => license = newer,
                     None => return Ok(Counted::Served(Inspected::Unknown, verdict)),
                 }
@@ -288,6 +294,16 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Whether a license may be looked up by these members, of whom the one of its tenant counts.
+fn is_admitted(license: &License, callers: Option<&[Principal]>) -> Result<(), Unadmitted> {
+    let caller = callers.and_then(|callers| license.caller(callers));
+    let may_see = [Permission::SeeTenant, Permission::AcquireWithToken];
+    if caller.is_some_and(|caller| !may_see.iter().any(|permission| caller.may(*permission))) {
+        return Err(Unadmitted::NotPermitted);
+    }
+    license.admits(caller, None)
 }
 
 /// The moment a third of the way from `now` to `expires_at`, as whole seconds from now: when to send the next heartbeat.

@@ -46,7 +46,7 @@ pub use parts::{
     AcquireParts, AcquireSettings, Parts, Public, PublicSettings, SeatSettings, SignedSeatSettings, SignedSeats, ValidateParts,
     ValidateSettings,
 };
-pub use problem::{ApiError, FieldFault};
+pub use problem::{ApiError, Denial, FieldFault, none_may};
 pub use sentry::InvalidDsn;
 pub use serve::{block_on, reported, run, serve, start_reporting};
 pub use server::serve_metrics;

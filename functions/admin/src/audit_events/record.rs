@@ -134,18 +134,18 @@ WHERE tenant_id = current_tenant() AND ($1::timestamptz IS NULL OR (at, id) < ($
   AND ($7::boolean IS NULL OR is_refused = $7) AND ($8::timestamptz IS NULL OR at >= $8) AND ($9::timestamptz IS NULL OR at < $9)
 ORDER BY at DESC, id DESC LIMIT $3";
 
-const LIST_OF_ALL: &str = "-- audit_events::list_of_all
+const LIST_OF_NO_TENANT: &str = "-- audit_events::list_of_no_tenant
 SELECT id, tenant_id, at, actor, actor_id, token_id, action, subject_type, subject_id, license_id, session_id, before, after, details, address,
        request_id, is_refused,
        CASE WHEN action = 'session.acquired' THEN at ELSE (SELECT started_at FROM sessions AS s WHERE s.id = session_id) END AS session_started_at
 FROM audit_events
-WHERE ($1::timestamptz IS NULL OR (at, id) < ($1, $2::bigint))
+WHERE tenant_id IS NULL AND ($1::timestamptz IS NULL OR (at, id) < ($1, $2::bigint))
   AND ($4::text IS NULL OR actor_id = $4) AND ($5::text IS NULL OR action = $5) AND ($6::text IS NULL OR subject_id = $6)
   AND ($7::boolean IS NULL OR is_refused = $7) AND ($8::timestamptz IS NULL OR at >= $8) AND ($9::timestamptz IS NULL OR at < $9)
 ORDER BY at DESC, id DESC LIMIT $3";
 
 const AT: &str = "-- audit_events::at
-SELECT id FROM audit_events WHERE at = $1";
+SELECT id FROM audit_events WHERE at = $1 AND tenant_id IS NOT DISTINCT FROM current_tenant()";
 
 const FIND: &str = "-- audit_events::find
 SELECT id, tenant_id, at, actor, actor_id, token_id, action, subject_type, subject_id, license_id, session_id, before, after, details, address,
@@ -154,18 +154,18 @@ SELECT id, tenant_id, at, actor, actor_id, token_id, action, subject_type, subje
 FROM audit_events WHERE at = $1 AND id = $2";
 
 /// Every statement.
-pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_ALL, AT, FIND];
+pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_NO_TENANT, AT, FIND];
 
-/// Rows after a position, the newest first: of one tenant, or for staff of all.
+/// Rows after a position, the newest first: of the transaction's tenant, or for staff of no tenant.
 pub(super) async fn list(
     transaction: &Transaction,
     filter: &Filter,
     after: Option<Position>,
     rows: i64,
-    is_of_all: bool,
+    is_of_no_tenant: bool,
 ) -> Result<Vec<Row>, db::Error> {
     in_order(transaction).await?;
-    let sql = if is_of_all { LIST_OF_ALL } else { LIST };
+    let sql = if is_of_no_tenant { LIST_OF_NO_TENANT } else { LIST };
     let (at, number) = (after.map(|after| after.at), after.map(|after| after.id.as_u64_pair().1.cast_signed()));
     let actor = filter.actor.map(|actor| actor.to_string());
     let Filter { action, subject, refused, from, until, .. } = filter;

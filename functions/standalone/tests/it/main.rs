@@ -11,6 +11,7 @@ mod described;
 mod faults;
 mod hostile_tokens;
 mod limits;
+mod memberships;
 mod operations;
 mod people;
 mod reporting;

@@ -130,7 +130,7 @@ fn is_atom(text: &str) -> bool {
 }
 
 /// RFC 1123: letters, digits and hyphens, none at an end.
-fn is_label(text: &str) -> bool {
+pub(super) fn is_label(text: &str) -> bool {
     matches!(text.len(), 1..=63)
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         && !text.starts_with('-')

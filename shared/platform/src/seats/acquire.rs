@@ -12,8 +12,8 @@ use super::{
     scripts::Caller,
 };
 use crate::domain::{
-    Email, HardwareHash, HardwareId, Holder, IdempotencyKey, License, LicenseKey, LimitKind, Occupancy, Principal, Refusal, SeatNumber,
-    SeatUnit, SessionId, SessionKey, Timestamp, Unadmitted, Verdict, fingerprint,
+    Email, HardwareHash, HardwareId, Holder, IdempotencyKey, License, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal,
+    SeatNumber, SeatUnit, SessionId, SessionKey, Timestamp, Unadmitted, Verdict, fingerprint,
 };
 
 /// Who asks for a seat.
@@ -25,7 +25,7 @@ pub struct Applicant {
     pub(super) idempotency_key: Option<IdempotencyKey>,
     pub(super) request_hash: [u8; 16],
     pub(super) holder: Holder,
-    caller: Option<Arc<Principal>>,
+    callers: Option<Arc<[Principal]>>,
     network: Option<[u8; 16]>,
 }
 
@@ -36,13 +36,22 @@ impl Applicant {
     pub fn new(hardware_id: HardwareId, user_email: Email, idempotency_key: Option<IdempotencyKey>, body: &[u8]) -> Self {
         let request_hash = if idempotency_key.is_some() { fingerprint(&[body]) } else { [0; 16] };
         let (holder, hardware) = (Holder::device(&hardware_id), hardware_id.hash());
-        Self { hardware_id, hardware, user_email, idempotency_key, request_hash, holder, caller: None, network: None }
+        Self { hardware_id, hardware, user_email, idempotency_key, request_hash, holder, callers: None, network: None }
     }
 
-    /// The same, known by a bearer token: it is shown the licenses of its tenant alone.
+    /// The same, known by a bearer token as these members: it is shown the licenses of their tenants alone.
     #[must_use]
-    pub fn known_as(self, caller: Option<Principal>) -> Self {
-        Self { caller: caller.map(Arc::new), ..self }
+    pub fn known_as(self, callers: Option<Vec<Principal>>) -> Self {
+        Self { callers: callers.map(Arc::from), ..self }
+    }
+
+    /// Whether the license admits it, as the member of the license's tenant.
+    fn is_admitted(&self, license: &License) -> Result<(), Unadmitted> {
+        let caller = self.callers.as_deref().and_then(|callers| license.caller(callers));
+        if caller.is_some_and(|caller| !caller.may(Permission::AcquireWithToken)) {
+            return Err(Unadmitted::NotPermitted);
+        }
+        license.admits(caller, Some(&self.user_email))
     }
 
     /// The same, calling from this address: if there is no such license key, it counts against the
@@ -130,17 +139,18 @@ impl Engine {
 
     async fn acquire_to_the_end(&self, key: &LicenseKey, mut applicant: Applicant) -> Result<Counted<Acquired>, Error> {
         let hash = key.hash();
-        let tenant = applicant.caller.as_ref().and_then(|caller| caller.tenant);
+        // Staff have none: for whoever is no member anywhere there is no license.
+        let tenants = applicant.callers.as_deref().map(|callers| callers.iter().filter_map(|caller| caller.tenant).collect::<Vec<_>>());
         let (mut limit, mut verdict) = (self.limiter.limit(LimitKind::Principal), Verdict::Uncounted);
         let mut tries = 0;
         let unsettled = loop {
-            let license = match self.open(&hash, tenant, applicant.network.as_ref()).await? {
+            let license = match self.open(&hash, tenants.as_deref(), applicant.network.as_ref()).await? {
                 Looked::Found(license) => license,
                 Looked::Unknown(unknown) if verdict == Verdict::Uncounted => return Ok(Counted::Served(Acquired::Unknown, unknown)),
                 Looked::Unknown(_) => return Ok(Counted::Served(Acquired::Unknown, verdict)),
                 Looked::Refused(allowance) => return Ok(Counted::Beyond(allowance)),
             };
-            let admitted = license.admits(applicant.caller.as_deref(), Some(&applicant.user_email)).map_err(Acquired::Unadmitted);
+            let admitted = applicant.is_admitted(&license).map_err(Acquired::Unadmitted);
             let usable = admitted.and_then(|()| license.may_be_used(self.clock.now()).map_err(Acquired::Refused));
             if let Err(refused) = usable {
                 if tries == 0 && self.may_have_changed(&license).await {

@@ -6,9 +6,11 @@ use std::{
     time::Duration,
 };
 
+use tokio_postgres::types::ToSql;
+
 use super::Error;
 use crate::{
-    db::{Database, license},
+    db::{Database, Patience, Statement, license},
     domain::{Clock, License, LicenseId, LicenseKeyHash, TenantId, Timestamp},
 };
 
@@ -75,33 +77,38 @@ impl Licenses {
         Self { shelf: Mutex::default(), clock }
     }
 
-    /// What is known of a key without a look-up; where a tenant asks, only if the key is its own.
-    pub(super) fn known(&self, key: &LicenseKeyHash, tenant: Option<TenantId>) -> KnownKey {
+    /// What is known of a key without a look-up; where members ask, only if the key is of one of their tenants.
+    pub(super) fn known(&self, key: &LicenseKeyHash, tenants: Option<&[TenantId]>) -> KnownKey {
         self.with(|shelf, now| {
-            let opened = shelf.keys.get(key).filter(|opened| tenant.is_none_or(|tenant| opened.tenant == tenant));
+            let opened = shelf.keys.get(key).filter(|opened| tenants.is_none_or(|tenants| tenants.contains(&opened.tenant)));
             let Some(opened) = opened else { return KnownKey::Unknown };
             let license = fresh(shelf, opened.license, now).filter(|license| license.version == opened.version);
             license.map_or(KnownKey::Stale, KnownKey::Fresh)
         })
     }
 
-    /// Looks up the license of a key, if there is one, and `tenant` has it where a tenant asks. A
+    /// Looks up the license of a key, if there is one, and one of `tenants` has it where members ask. A
     /// key of another tenant costs what an unknown one does.
     pub(super) async fn read_by_key(
         &self,
         database: &Database,
         key: &LicenseKeyHash,
-        tenant: Option<TenantId>,
+        tenants: Option<&[TenantId]>,
     ) -> Result<Option<Arc<License>>, Error> {
         let hash = &&key.as_bytes()[..];
-        let rows = match tenant {
+        let rows = match tenants {
             None => database.query(BY_KEY, &[hash]).await?,
-            Some(tenant) => database.query_as(tenant, BY_KEY_OF_TENANT, &[hash]).await?,
+            Some(tenants) => {
+                let params: [&(dyn ToSql + Sync); 1] = [hash];
+                let of = |tenant: &TenantId| (*tenant, BY_KEY_OF_TENANT, &params[..]);
+                let statements: Vec<Statement<'_>> = tenants.iter().map(of).collect();
+                database.query_all_as(&statements, Patience::UntilDeadline).await?.into_iter().flatten().collect()
+            }
         };
         let license = rows.first().map(license).transpose()?.map(Arc::new);
         match &license {
             Some(license) => self.keep(license, Some(*key)),
-            None if tenant.is_none() => {
+            None if tenants.is_none() => {
                 self.with(|shelf, _| shelf.keys.remove(key));
             }
             None => {}

@@ -18,7 +18,7 @@ use super::{
     refusals::Refusals,
     script::{Script, ScriptLink, lua},
 };
-use crate::domain::{Allowance, Clock, LicenseId, Limit, LimitKind, SystemClock, Verdict, fingerprint};
+use crate::domain::{Allowance, Clock, Limit, LimitKind, SystemClock, Verdict, fingerprint};
 
 /// How many requests callers may make.
 #[derive(Args, Clone, Copy, Debug)]
@@ -95,10 +95,10 @@ pub(crate) enum Looked<T> {
 pub(crate) struct Asker<'a> {
     /// The address.
     pub(crate) network: &'a [u8; 16],
-    /// A license that is known to exist, where the credential names one: at each address it has an
-    /// allowance of its own, so that its clients are not refused because others there have spent
-    /// the address's.
-    pub(crate) license: Option<LicenseId>,
+    /// What the credential is of and is known to exist, a license or an identity, if there is such:
+    /// at each address it has an allowance of its own, so that it is not refused because others
+    /// there have spent the address's.
+    pub(crate) known: Option<[u8; 16]>,
 }
 
 /// Who counts a credential that turns out not to be good.
@@ -113,8 +113,7 @@ pub(crate) enum CountedBy {
 impl Asker<'_> {
     /// By what it is counted.
     fn subject(&self) -> Vec<u8> {
-        let license = self.license.map(|license| *license.as_uuid().as_bytes());
-        [&self.network[..], license.as_ref().map_or(&[][..], |license| &license[..])].concat()
+        [&self.network[..], self.known.as_ref().map_or(&[][..], |known| &known[..])].concat()
     }
 }
 
@@ -250,6 +249,9 @@ impl Limiter {
         if is_beyond {
             self.unmark(mark.as_deref()).await;
         }
+        if counted_by == CountedBy::Edge && asker.known.is_some() {
+            self.check(LimitKind::Anonymous, &subject).await;
+        }
         if verdict == Verdict::Uncounted || counted_by == CountedBy::Edge {
             // Without Redis or a limit it is for the edge, too, which finds the same.
             return Ok(Looked::Unknown(Verdict::Uncounted));
@@ -262,8 +264,8 @@ impl Limiter {
 
     /// Counts a credential that is not good.
     pub(super) async fn count_unknown(&self, asker: Asker<'_>) -> Verdict {
-        if asker.license.is_some() {
-            // It counts for the address, too, whatever this license's own allowance is.
+        if asker.known.is_some() {
+            // It counts for the address, too, whatever its own allowance is.
             self.check(LimitKind::Anonymous, asker.network).await;
         }
         self.check(LimitKind::Anonymous, &asker.subject()).await

@@ -41,7 +41,7 @@ impl Engine {
         if let Some(allowance) = self.limiter.refused(&own_limit) {
             return Ok(Counted::Beyond(allowance));
         }
-        let asker = network.as_ref().map(|network| Asker { network, license: Some(session.license) });
+        let asker = network.as_ref().map(|network| Asker { network, known: Some(*session.license.as_uuid().as_bytes()) });
         if let Some(allowance) = asker.and_then(|asker| self.limiter.screen(asker))
             && !self.is_in_redis(session).await?
         {

@@ -7,21 +7,23 @@ use super::{Asker, CountedBy, Engine, Error, Looked, licenses::KnownKey};
 use crate::domain::{License, LicenseId, LicenseKeyHash, TenantId, Verdict};
 
 impl Engine {
-    /// The license that a key opens, among those of `tenant` where a tenant asks. A key that was
+    /// The license that a key opens, among those of `tenants` where members ask. A key that was
     /// good is looked up in any case.
     pub(super) async fn open(
         &self,
         key: &LicenseKeyHash,
-        tenant: Option<TenantId>,
+        tenants: Option<&[TenantId]>,
         network: Option<&[u8; 16]>,
     ) -> Result<Looked<Arc<License>>, Error> {
-        let look_up = self.licenses.read_by_key(&self.database, key, tenant);
-        match self.licenses.known(key, tenant) {
+        let look_up = self.licenses.read_by_key(&self.database, key, tenants);
+        match self.licenses.known(key, tenants) {
             KnownKey::Fresh(license) => Ok(Looked::Found(license)),
             KnownKey::Stale => looked(look_up.await?),
             KnownKey::Unknown => {
-                let of_tenant = tenant.map(|tenant| *tenant.as_uuid().as_bytes());
-                let mark = [&key.as_bytes()[..], of_tenant.as_ref().map_or(&[][..], |tenant| &tenant[..])].concat();
+                let mut mark = key.as_bytes().to_vec();
+                for tenant in tenants.into_iter().flatten() {
+                    mark.extend_from_slice(tenant.as_uuid().as_bytes());
+                }
                 self.screened(network, None, Some(&mark), look_up).await
             }
         }
@@ -46,7 +48,16 @@ impl Engine {
         look_up: impl Future<Output = Result<Option<T>, Error>>,
     ) -> Result<Looked<T>, Error> {
         match network {
-            Some(network) => self.limiter.screened(Asker { network, license }, mark, CountedBy::LookUp, look_up).await,
+            Some(network) => {
+                self.limiter
+                    .screened(
+                        Asker { network, known: license.map(|license| *license.as_uuid().as_bytes()) },
+                        mark,
+                        CountedBy::LookUp,
+                        look_up,
+                    )
+                    .await
+            }
             None => looked(look_up.await?),
         }
     }

@@ -236,6 +236,7 @@ mod tests {
         HttpSettings {
             host: [127, 0, 0, 1].into(),
             port: 0,
+            metrics_host: [127, 0, 0, 1].into(),
             metrics_port: 0,
             request_timeout_ms: 60_000,
             max_connections: 10,

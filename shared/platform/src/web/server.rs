@@ -58,7 +58,7 @@ where
     R: Future<Output = Vec<&'static str>> + Send + 'static,
 {
     let listener = listen(http.host, http.port).await?;
-    let pages = listen(http.host, http.metrics_port).await?;
+    let pages = listen(http.metrics_host, http.metrics_port).await?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(listening = %listener.local_addr()?, metrics = %pages.local_addr()?, "ready to serve");
 

@@ -15,6 +15,9 @@ pub struct HttpSettings {
     /// Port to serve on; 0 picks a free one and logs it
     #[arg(long, env = "PORT", default_value_t = 8080)]
     pub port: u16,
+    /// Address of the metrics page: whoever reads it from another machine or container needs another one than this machine's own
+    #[arg(long, env = "METRICS_HOST", default_value = "127.0.0.1")]
+    pub metrics_host: IpAddr,
     /// Port of the metrics page; 0 picks a free one and logs it
     #[arg(long, env = "METRICS_PORT", default_value_t = 9090)]
     pub metrics_port: u16,

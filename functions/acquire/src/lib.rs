@@ -53,7 +53,7 @@ impl Request {
         let mut fields = Fields::parse(body, &["license_key", "hardware_id", "user_email", "nonce"])?;
         let license_key = fields.required("license_key", LicenseKey::parse);
         let hardware_id = fields.required("hardware_id", HardwareId::parse);
-        let user_email = fields.required("user_email", |text| Email::parse(pasted(text)));
+        let user_email = fields.required("user_email", Email::parse_pasted);
         let nonce = fields.optional("nonce", Nonce::parse);
         let (Some(license_key), Some(hardware_id), Some(user_email)) = (license_key, hardware_id, user_email) else {
             return Err(fields.into_error());

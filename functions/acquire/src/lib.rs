@@ -123,6 +123,7 @@ async fn acquire(
     let request = Request::parse(&body)?;
     // Before a seat is taken: without a key there is no answer to give.
     let leaf = keys.leaf().await?;
+    let known = members.clone().unwrap_or_default();
     let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body)
         .known_as(members)
         .from_network(client.network());

@@ -12,6 +12,9 @@ use crate::{LeaseClaims, LicenseClaims, PublishedKeys, RevocationList};
 /// Certificates kept. The platform publishes two or three; two processes that fetched at different times may know a few more.
 const MAX_CERTIFICATES: usize = 16;
 
+/// Sessions kept of one program. It has one at a time; more are those that could not be given back.
+const MAX_TAKEN: usize = 8;
+
 /// Licenses kept, the one changed last among them in any case.
 const MAX_LICENSES: usize = 64;
 
@@ -25,11 +28,14 @@ pub(super) struct State {
     certificates: Vec<String>,
     /// By license id.
     pub(super) licenses: BTreeMap<String, KeptLicense>,
+    /// Sessions that programs have taken and not given back, the latest last, by the program's slot.
+    #[serde(default)]
+    pub(super) taken: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct KeptLicense {
-    version: u64,
+    pub(super) version: u64,
     pub(super) token: Option<String>,
     /// By the SHA-256 of the hardware id.
     pub(super) leases: BTreeMap<String, KeptLease>,
@@ -74,6 +80,32 @@ impl State {
         for license in self.licenses.values_mut() {
             license.leases.retain(|_, lease| lease.session_id != session_id);
         }
+        for slot in self.taken.keys().cloned().collect::<Vec<_>>() {
+            self.leave_slot(&slot, session_id);
+        }
+    }
+
+    pub(super) fn note_taken(&mut self, slot: &str, session_id: &str) {
+        let taken = self.taken.entry(slot.to_owned()).or_default();
+        taken.retain(|id| id != session_id);
+        taken.push(session_id.to_owned());
+        let too_many = taken.len().saturating_sub(MAX_TAKEN);
+        taken.drain(..too_many);
+    }
+
+    pub(super) fn leave_slot(&mut self, slot: &str, session_id: &str) {
+        if let Some(taken) = self.taken.get_mut(slot) {
+            taken.retain(|id| id != session_id);
+            if taken.is_empty() {
+                self.taken.remove(slot);
+            }
+        }
+    }
+
+    pub(super) fn keep_certificate(&mut self, certificate: &str) {
+        self.certificates.retain(|kept| kept != certificate);
+        self.certificates.insert(0, certificate.to_owned());
+        self.certificates.truncate(MAX_CERTIFICATES);
     }
 
     pub(super) fn keep_license(&mut self, token: &str, license: &LicenseClaims) {

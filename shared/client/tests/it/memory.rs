@@ -22,6 +22,7 @@ fn lease(license: &str, hardware: &str, iat: u64) -> LeaseClaims {
     LeaseClaims {
         tenant_id: "ten_1".into(),
         license_id: license.into(),
+        license_version: None,
         session_id: format!("ses_{license}_{hardware}"),
         seat: 1,
         hardware_sha256: hardware.into(),

@@ -23,7 +23,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 pub(crate) use platform::{Answer, Platform, now, problem, seconds};
 pub(crate) use signer::Signer;
 
-pub(crate) const KEY: &str = "CODI-SECRET-KEY-OF-THE-TESTS";
+pub(crate) const KEY: &str = "CODI-0123-4567-89AB-CDEF-GHJK-MNPQ-RS2E-D29K";
 
 /// A change to an answer on its way.
 pub(crate) type Change = Box<dyn FnOnce(&Platform, &mut Value) + Send>;
@@ -97,6 +97,11 @@ impl Peer {
     /// Changes the answer to the next request of an operation.
     pub(crate) fn change(&self, operation: &'static str, change: impl FnOnce(&Platform, &mut Value) + Send + 'static) {
         self.fault(operation, [Fault::Change(Box::new(change))]);
+    }
+
+    /// Nothing goes wrong any more.
+    pub(crate) fn clear_faults(&self) {
+        self.scene().faults.clear();
     }
 
     pub(crate) fn platform<T>(&self, act: impl FnOnce(&mut Platform) -> T) -> T {
@@ -192,6 +197,9 @@ fn carry_out(scene: &mut Scene, call: &Call) -> (Answer, bool, Option<Fault>) {
         return ((0, json!({})), false, fault);
     }
     let platform = &mut scene.platform;
+    if platform.is_release_down && call.operation == "release" {
+        return ((503, json!({})), false, Some(Fault::LoseAnswer));
+    }
     let (mut answer, replayed) = match &*call.operation {
         "acquire" => platform.acquire(&call.body, &call.idempotency_key),
         "heartbeat" => (platform.heartbeat(&call.body), false),

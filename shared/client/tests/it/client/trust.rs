@@ -57,10 +57,10 @@ async fn forged_answers_to_an_acquire_are_refused() {
 
 #[tokio::test]
 async fn a_forged_heartbeat_counts_for_nothing() {
-    let peer = Peer::start(3).await;
+    let peer = Peer::fleeting().await;
     let seat = peer.client().acquire().await.unwrap();
     let lease = seat.lease();
-    for _ in 0..40 {
+    for _ in 0..100 {
         peer.change("heartbeat", by_nobody);
     }
     let mut watched = seat.status();
@@ -73,7 +73,7 @@ async fn a_forged_heartbeat_counts_for_nothing() {
 
 #[tokio::test]
 async fn one_forged_heartbeat_is_followed_by_a_true_one() {
-    let peer = Peer::start(3).await;
+    let peer = Peer::beating().await;
     let seat = peer.client().acquire().await.unwrap();
     peer.change("heartbeat", |platform, answer| resigned(&platform.leaf, answer, |claims| claims["nonce"] = "old".into()));
     let mut watched = seat.status();
@@ -83,8 +83,12 @@ async fn one_forged_heartbeat_is_followed_by_a_true_one() {
 
 #[tokio::test]
 async fn a_new_leaf_is_learned_of_when_it_signs() {
+<<<<<<< HEAD
     let peer = Peer::start(3).await;
     peer.platform(|platform| platform.is_old = true);
+=======
+    let peer = Peer::beating().await;
+>>>>>>> main
     let seat = peer.client().acquire().await.unwrap();
     assert_eq!(peer.calls("keys").len(), 1, "known keys are not asked for again");
     peer.platform(Platform::rotate);
@@ -97,12 +101,18 @@ async fn a_new_leaf_is_learned_of_when_it_signs() {
 }
 
 #[tokio::test]
+<<<<<<< HEAD
 async fn certificate_that_comes_with_a_lease_makes_the_keys_unneeded() {
-    let peer = Peer::start(3).await;
+    let peer = Peer::beating().await;
     peer.fault("keys", (0..100).map(|_| Fault::Say(problem(429, "too_many_requests"), Some(3600))));
     let folder = tempfile::tempdir().unwrap();
     let client = peer.builder().state(folder.path().join("state.json")).build().unwrap();
     let seat = client.acquire().await.unwrap();
+=======
+async fn keys_that_cannot_be_had_are_no_forgery() {
+    let peer = Peer::beating().await;
+    let seat = peer.client().acquire().await.unwrap();
+>>>>>>> main
     peer.platform(Platform::rotate);
     let first = seat.lease();
     wait_until("a lease by the new leaf", || seat.lease() != first).await;
@@ -118,15 +128,15 @@ async fn certificate_that_comes_with_a_lease_makes_the_keys_unneeded() {
 #[tokio::test]
 async fn keys_that_cannot_be_had_never_cost_a_seat_that_was_renewed() {
     for fault in [|| Fault::Say(problem(429, "too_many_requests"), Some(3600)), || Fault::Say(problem(503, "x"), None), || Fault::LoseAnswer] {
-        let peer = Peer::start(2).await;
+        let peer = Peer::fleeting().await;
         peer.platform(|platform| platform.is_old = true);
         let seat = peer.client().acquire().await.unwrap();
         peer.platform(Platform::rotate);
         peer.fault("keys", (0..100).map(|_| fault()));
         let first = seat.lease();
         let mut watched = seat.status();
-        // Twice the life of the lease that could be verified.
-        for _ in 0..8 {
+        // Beyond the life of the lease that could be verified.
+        while seconds(now()) <= first.exp {
             watched.changed().await.unwrap();
             assert!(is_held(&watched.borrow()), "{:?}", watched.borrow());
         }
@@ -184,7 +194,7 @@ async fn a_genuine_answer_to_a_machine_whose_clock_is_wrong_is_told_from_a_forge
     let peer = Peer::start(360).await;
     let slow = peer.builder().wall_clock(|| now() - Duration::from_secs(7200)).build().unwrap();
     let error = slow.acquire().await.unwrap_err();
-    assert!(matches!(&error, Error::WrongClock { by, ahead: false } if by.as_secs().abs_diff(7200) < 5), "{error}");
+    assert!(matches!(&error, Error::WrongClock { by, ahead: false } if by.as_secs().abs_diff(7200) < 60), "{error}");
     let fast = peer.builder().wall_clock(|| now() + Duration::from_secs(1_000_000)).build().unwrap();
     let error = fast.acquire().await.unwrap_err();
     assert!(matches!(&error, Error::WrongClock { ahead: true, .. }), "{error}");
@@ -239,7 +249,7 @@ async fn refused_session_that_could_not_be_released_is_released_at_the_next_star
         peer.platform(|platform| platform.is_release_down = true);
         assert!(matches!(slow.acquire().await.unwrap_err(), Error::WrongClock { .. }));
         assert_eq!(peer.alive(), 1, "the release did not come through");
-        peer.clear_faults();
+        peer.no_more_faults();
         peer.platform(|platform| platform.is_release_down = false);
         let client = builder().build().unwrap();
         if start == "acquire" {
@@ -254,7 +264,7 @@ async fn refused_session_that_could_not_be_released_is_released_at_the_next_star
 
 #[tokio::test]
 async fn seat_that_is_lost_to_forged_answers_is_released() {
-    let peer = Peer::start(2).await;
+    let peer = Peer::fleeting().await;
     let seat = peer.client().acquire().await.unwrap();
     peer.fault("heartbeat", (0..200).map(|_| Fault::Change(Box::new(by_nobody))));
     let lost = status(&mut seat.status(), is_lost).await;

@@ -183,13 +183,8 @@ async fn a_platform_that_is_not_there_is_unreachable_after_the_clients_patience(
     let begun = Instant::now();
     let error = client.acquire().await.unwrap_err();
     assert!(matches!(&error, Error::Unreachable { why, .. } if why.contains("Connection refused")), "{error}");
-<<<<<<< HEAD
-    assert!((Duration::from_millis(300)..Duration::from_secs(2)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
-    assert!(!printed(&error).contains(KEY));
-=======
     assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
-    assert!(!printed(&error).contains("SECRET"));
->>>>>>> main
+    assert!(!printed(&error).contains(KEY));
 }
 
 #[tokio::test]

@@ -83,12 +83,8 @@ async fn one_forged_heartbeat_is_followed_by_a_true_one() {
 
 #[tokio::test]
 async fn a_new_leaf_is_learned_of_when_it_signs() {
-<<<<<<< HEAD
-    let peer = Peer::start(3).await;
-    peer.platform(|platform| platform.is_old = true);
-=======
     let peer = Peer::beating().await;
->>>>>>> main
+    peer.platform(|platform| platform.is_old = true);
     let seat = peer.client().acquire().await.unwrap();
     assert_eq!(peer.calls("keys").len(), 1, "known keys are not asked for again");
     peer.platform(Platform::rotate);
@@ -101,18 +97,12 @@ async fn a_new_leaf_is_learned_of_when_it_signs() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
 async fn certificate_that_comes_with_a_lease_makes_the_keys_unneeded() {
     let peer = Peer::beating().await;
     peer.fault("keys", (0..100).map(|_| Fault::Say(problem(429, "too_many_requests"), Some(3600))));
     let folder = tempfile::tempdir().unwrap();
     let client = peer.builder().state(folder.path().join("state.json")).build().unwrap();
     let seat = client.acquire().await.unwrap();
-=======
-async fn keys_that_cannot_be_had_are_no_forgery() {
-    let peer = Peer::beating().await;
-    let seat = peer.client().acquire().await.unwrap();
->>>>>>> main
     peer.platform(Platform::rotate);
     let first = seat.lease();
     wait_until("a lease by the new leaf", || seat.lease() != first).await;

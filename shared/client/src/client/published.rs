@@ -4,9 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Core, Doubt, State, lock};
+use super::{Core, Doubt, Lease, State, lock, offline::moment};
 use crate::{
-    Memory, PublishedKeys, Rejected, Verifier,
+    Memory, PublishedKeys, Rejected, Verifier, jws,
     wire::{Failure, Keys, Published as Answer},
 };
 
@@ -75,11 +75,17 @@ impl Core {
     }
 
     /// Notes which key signed a lease that was verified, and the certificate that vouched for it if that is new.
-    pub(super) async fn know_leaf(&self, kid: Option<String>, certificate: Option<&str>) {
+    pub(super) async fn know_leaf(&self, lease: &Lease, certificate: Option<&str>) {
+        let Ok(jws) = jws::parse(&lease.token) else { return };
+        let kid = jws.header.kid;
         let is_new = {
             let mut published = lock(&self.published);
-            published.known_leaf = kid;
             let new = certificate.filter(|one| !published.keys.certificates.iter().any(|known| known == one));
+            let new = new.filter(|one| {
+                let certificate = self.verifier.certificate(one, moment(lease.claims.iat));
+                certificate.is_ok_and(|certificate| certificate.jwk.kid == kid)
+            });
+            published.known_leaf = Some(kid);
             if let Some(certificate) = new {
                 published.add_first(certificate);
             }

@@ -137,7 +137,7 @@ impl Core {
         sent: Instant,
     ) -> Result<Lease, Doubt> {
         let (lease, now) = self.checked(token, certificate, expected).await?;
-        self.know_leaf(jws::parse(token).ok().map(|jws| jws.header.kid), certificate).await;
+        self.know_leaf(&lease, certificate).await;
         self.clock.prove(moment(lease.claims.iat), sent);
         let kept = lease.clone();
         self.remember(move |memory| memory.keep_lease(&kept.token, &kept.claims, now)).await;

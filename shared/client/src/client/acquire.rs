@@ -99,8 +99,12 @@ impl Core {
         let mut patience = Patience::of(self.patience);
         let replaces = left.last().cloned();
         let mut current = Current { core: self, replaces: replaces.clone(), attempt: lock(&self.unsettled).pop() };
+        let mut is_old = false;
         loop {
-            let received = self.ask(&mut current, &mut patience).await?;
+            let received = match self.ask(&mut current, &mut patience).await {
+                Err(Error::Unreachable { .. }) if is_old => return Err(Error::Forged(Rejected::OldLicense).into()),
+                received => received?,
+            };
             let unwanted = Unwanted::of(&received.answer);
             // First of all: whatever happens from here on, the session can be found again.
             self.note_taken(slot, &unwanted.id).await;
@@ -126,6 +130,7 @@ impl Core {
                 // The license was changed between an answer and its repetition.
                 Error::Forged(Rejected::OldLicense) if replayed && unwanted.own => {
                     self.let_go(unwanted, None).await;
+                    is_old = true;
                     if patience.pause(Failure::NoAnswer(String::new())).await.is_err() {
                         return Err(Error::Forged(Rejected::OldLicense).into());
                     }

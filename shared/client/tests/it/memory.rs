@@ -156,6 +156,21 @@ fn a_session_that_is_given_back_is_forgotten() {
 }
 
 #[test]
+fn lease_of_one_program_survives_the_release_of_another_on_the_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut memory = open(&folder);
+    let of = |session: &str, iat| LeaseClaims { session_id: session.into(), ..lease("lic_1", "hw", iat) };
+    memory.keep_lease("a 1", &of("ses_a", NOW), at(NOW)).unwrap();
+    memory.keep_lease("b 1", &of("ses_b", NOW + 1), at(NOW + 1)).unwrap();
+    memory.keep_lease("a 2", &of("ses_a", NOW + 2), at(NOW + 2)).unwrap();
+    assert_eq!(open(&folder).lease("lic_1", "hw"), Some("a 2"));
+    memory.forget_session("ses_a").unwrap();
+    assert_eq!(open(&folder).lease("lic_1", "hw"), Some("b 1"));
+    memory.forget_session("ses_b").unwrap();
+    assert_eq!(open(&folder).lease("lic_1", "hw"), None);
+}
+
+#[test]
 fn what_is_kept_does_not_grow_for_ever() {
     let folder = tempfile::tempdir().unwrap();
     let mut memory = open(&folder);

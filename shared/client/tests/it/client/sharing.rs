@@ -131,7 +131,7 @@ async fn session_of_a_dead_program_is_replaced_and_of_a_live_one_is_not() {
     // A program that dies: its runtime is gone before it could release anything, and with it the locks.
     let dead = {
         let client = client(&peer, folder.path());
-        std::thread::spawn(move || {
+        tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             let seat = runtime.block_on(client.acquire()).unwrap();
             let id = seat.session_id().to_owned();
@@ -140,7 +140,7 @@ async fn session_of_a_dead_program_is_replaced_and_of_a_live_one_is_not() {
             drop(seat);
             id
         })
-        .join()
+        .await
         .unwrap()
     };
     assert_eq!(peer.alive(), 2);

@@ -73,6 +73,8 @@ struct Answer<'a> {
     license_data: LicenseData<'a>,
     /// A compact JWS that proves the seat offline until `expires_at`.
     lease: String,
+    /// A compact JWS by the root that vouches for the key of the lease: with the root, all that verifies it.
+    certificate: &'a str,
     /// The number of the seat, from 1.
     seat: u32,
     /// The seat is one of the extra ones beyond `seats_total`.
@@ -179,6 +181,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiErr
 }
 
 fn answer(seat: &Seat, leaf: &Leaf, nonce: Option<&Nonce>) -> Result<Vec<u8>, ApiError> {
+    let license_data = LicenseData::of(&seat.license);
     let lease = Lease {
         tenant: seat.license.tenant,
         session: seat.session,
@@ -187,11 +190,13 @@ fn answer(seat: &Seat, leaf: &Leaf, nonce: Option<&Nonce>) -> Result<Vec<u8>, Ap
         nonce,
         at: seat.at,
         expires_at: seat.expires_at,
+        license_version: license_data.version(),
     };
     let answer = Answer {
         session_id: seat.session,
-        license_data: LicenseData::of(&seat.license),
+        license_data,
         lease: leaf.sign(&lease)?,
+        certificate: leaf.certificate(),
         seat: seat.number.get(),
         overage: seat.number.get() > seat.occupancy.total,
         expires_at: seat.expires_at,

@@ -93,7 +93,7 @@ async fn limits_hold_to_the_request_under_64_connections_over_two_processes() {
     assert_served(&ask("heartbeat", &nobody).await, 404, 40);
     // The address is beyond its limit, whatever else it tries; a credential that holds is no concern of its address.
     assert_too_many(&post(&http, &other, "acquire", &stranger()).await, "anonymous", 40);
-    assert_too_many(&get(&http, &other, "/api/v1/keys").await, "anonymous", 40);
+    assert_eq!(get(&http, &other, "/api/v1/keys").await.status, 200, "what is public is no guess");
     assert_eq!(post(&http, &other, "acquire", &platform.applicant("two")).await.status, 201);
     // Nor is it anybody else's.
     post(&machine(), &other, "acquire", &stranger()).await.assert_problem(404, "license_not_found");
@@ -257,23 +257,45 @@ async fn a_person_is_counted_as_one_whichever_token_it_comes_with() {
 }
 
 #[tokio::test]
-async fn who_publishes_to_everybody_counts_by_address_and_health_counts_nobody() {
-    let platform = Platform::start_with(1, &[("LIMIT_ANONYMOUS_PER_HOUR", "4")]).await;
-    let http = machine();
-    for (path, left) in [("/api/v1/keys", 3), ("/.well-known/jwks.json", 2), ("/api/v1/keys", 1), ("/.well-known/jwks.json", 0)] {
-        let answer = get(&http, &platform.process, path).await;
-        assert_eq!((answer.status, state(&answer, "anonymous").0), (200, left), "{path}");
-        assert!(header(&answer.headers, "cache-control").starts_with("public"));
+async fn public_resources_have_a_limit_apart_from_guesses() {
+    let settings = [("LIMIT_PUBLIC_PER_HOUR", "5"), ("LIMIT_ANONYMOUS_PER_HOUR", "1")];
+    let platform = Platform::start_with(1, &settings).await;
+    let (http, process) = (machine(), &platform.process);
+    for status in [404, 429, 429] {
+        assert_eq!(post(&http, process, "validate", &stranger()).await.status, status);
     }
-    for path in ["/api/v1/keys", "/.well-known/jwks.json"] {
-        let refused = get(&http, &platform.process, path).await;
-        assert_too_many(&refused, "anonymous", 4);
+    for path in ["/api/v1/keys", "/.well-known/jwks.json", "/api/v1/openapi.json", "/api/v1/docs", "/api/v1/keys"] {
+        let answer = get(&http, process, path).await;
+        assert_eq!(answer.status, 200, "{path}: a guess of the same address has no part in it");
+        assert!(!answer.headers.contains_key("ratelimit"), "{path}: a cache may give it to others");
+    }
+    for path in ["/api/v1/keys", "/.well-known/jwks.json", "/api/v1/openapi.json", "/api/v1/docs"] {
+        let refused = get(&http, process, path).await;
+        assert_too_many(&refused, "public", 5);
         assert_eq!(header(&refused.headers, "cache-control"), "no-store");
     }
     for path in ["/health", "/health/", "/ready", "/ready/"] {
-        let answer = get(&http, &platform.process, path).await;
+        let answer = get(&http, process, path).await;
         assert!(answer.status == 200 && !answer.headers.contains_key("ratelimit"), "{path}");
     }
+    assert_eq!(post(&machine(), process, "validate", &stranger()).await.status, 404, "another address");
+}
+
+#[tokio::test]
+async fn public_resources_are_cacheable_and_304_is_not_counted() {
+    let platform = Platform::start_with(1, &[("LIMIT_PUBLIC_PER_HOUR", "4")]).await;
+    let (http, process) = (machine(), &platform.process);
+    for path in ["/api/v1/keys", "/.well-known/jwks.json", "/api/v1/openapi.json", "/api/v1/docs"] {
+        let first = get(&http, process, path).await;
+        assert_eq!((first.status, header(&first.headers, "cache-control")), (200, "public, max-age=300"), "{path}");
+        let tag = header(&first.headers, "etag").to_owned();
+        for _ in 0..3 {
+            let again = http.get(format!("{}{path}", process.url)).header("if-none-match", &tag);
+            let again = again.send().await.unwrap();
+            assert_eq!((again.status().as_u16(), again.headers()["etag"].to_str().unwrap()), (304, &*tag), "{path}");
+        }
+    }
+    assert_too_many(&get(&http, process, "/api/v1/keys").await, "public", 4);
 }
 
 /// The statuses of as many strangers as there are claims, each with its claim of whom it is calling for.

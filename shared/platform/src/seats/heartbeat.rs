@@ -33,6 +33,8 @@ pub struct Renewal {
     pub seats_used: u32,
     /// Seats of the license.
     pub seats_total: u32,
+    /// The version of the license's policy.
+    pub license_version: i64,
 }
 
 /// What became of a heartbeat.
@@ -116,7 +118,7 @@ impl Engine {
                 },
             };
             match beat {
-                Beat::Renewed { now, expires_at, tenant, seat, hardware, used, seats, policy_is_old } => {
+                Beat::Renewed { now, expires_at, tenant, version, seat, hardware, used, seats, policy_is_old } => {
                     if policy_is_old {
                         self.recheck(session.license).await;
                     }
@@ -129,6 +131,7 @@ impl Engine {
                         heartbeat_after: beat_after(now, expires_at),
                         seats_used: used,
                         seats_total: seats,
+                        license_version: version,
                     };
                     return Ok(Counted::Served(Heartbeat::Renewed(renewal), verdict));
                 }

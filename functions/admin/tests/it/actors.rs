@@ -9,15 +9,13 @@ use platform::{
     domain::{Clock, Principal, Standing, rfc3339},
 };
 use serde_json::json;
+use testkit::must_complete;
 
 use crate::{
     people::Person,
     requests::{Things, actor, body},
     rig::{Answer, Rig},
 };
-
-/// Longer than anything here takes, however busy the machine.
-const HANG: Duration = Duration::from_secs(60);
 
 fn changes() -> impl Iterator<Item = &'static Operation> {
     operations().filter(|operation| !operation.is_read())
@@ -83,7 +81,7 @@ async fn change_whose_actor_is_deactivated_meanwhile_is_refused() {
             Either::Left((answer, _)) => panic!("{} does not lock its actor's row: {} {}", operation.name, answer.status, answer.text),
             Either::Right(((), trying)) => {
                 deactivation.commit().await.unwrap();
-                tokio::time::timeout(HANG, trying).await.unwrap()
+                must_complete("what was tried", trying).await
             }
         };
         // Beyond the deadline of a transaction it is asked for again: the process still knows the actor from before.
@@ -117,7 +115,7 @@ async fn change_by_a_token_that_is_revoked_meanwhile_is_refused() {
             Either::Left((answer, _)) => panic!("{} does not lock its actor's token: {} {}", operation.name, answer.status, answer.text),
             Either::Right(((), trying)) => {
                 revocation.commit().await.unwrap();
-                tokio::time::timeout(HANG, trying).await.unwrap()
+                must_complete("what was tried", trying).await
             }
         };
         let answer = if answer.status == 503 { attempt(&rig, &things, operation, Some(token)).await } else { answer };

@@ -143,6 +143,8 @@ fn attend<S: Stream>(stream: S, peer: IpAddr, app: Router, terms: &Terms, gracef
     let connection = http1::Builder::new()
         // The socket has timers of its own.
         .header_read_timeout(None)
+        // The first is exact, and the second is about how much is read at once.
+        .max_header_size(HEAD_BYTES)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(socket), service);
     let connection = graceful.watch(connection);

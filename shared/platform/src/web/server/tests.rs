@@ -147,8 +147,9 @@ async fn request_head_beyond_64_kib_is_a_431_that_its_sender_sees() {
     let mut client = server.connect().await;
     client.write_all(head(60_000).as_bytes()).await.unwrap();
     assert!(answer(&mut client, 5).await.ends_with("60000"));
-    for bytes in [66_000, 2_000_000] {
-        let mut client = server.connect_over(4096).await;
+    // In pieces, and in one piece.
+    for (bytes, at_once) in [(66_000, 4096), (66_000, 256 * 1024), (2_000_000, 4096)] {
+        let mut client = server.connect_over(at_once).await;
         client.write_all(head(bytes).as_bytes()).await.unwrap();
         let (text, _) = rest(&mut client).await;
         assert!(text.starts_with("HTTP/1.1 431 "), "{bytes}: {text}");

@@ -302,7 +302,7 @@ async fn on_a_cluster_it_is_the_same() {
 async fn client(context: Context, customer: Arc<Customer>, device: String, stop: Arc<AtomicBool>) -> u64 {
     let mut granted = 0;
     while !stop.load(Ordering::SeqCst) {
-        if let Acquired::Granted(seat) | Acquired::Held(seat) = acquire(&context, &customer, &device).await {
+        if let Acquired::Granted(seat) | Acquired::Shared(seat) = acquire(&context, &customer, &device).await {
             granted += 1;
             for _ in 0..4 {
                 tokio::time::sleep(Duration::from_millis(7)).await;

@@ -8,6 +8,7 @@
 
 mod acquire;
 mod answer;
+mod applicant;
 mod batcher;
 mod close;
 mod counters;
@@ -30,7 +31,7 @@ mod usage;
 
 use std::{sync::Arc, time::Duration};
 
-pub use acquire::{Acquired, Applicant, Seat};
+pub use applicant::{Acquired, Applicant, Seat};
 pub use counters::Counters;
 pub use heartbeat::{Heartbeat, Renewal};
 pub use limiter::{Counted, LimitSettings, Limiter};

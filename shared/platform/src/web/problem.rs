@@ -49,6 +49,11 @@ pub enum ApiError {
         /// Seconds until then.
         retry_after_secs: u64,
     },
+    /// So many sessions share the seat of the device that it takes no further one.
+    TooManySessions {
+        /// Seconds until the first of them may have expired.
+        retry_after_secs: u64,
+    },
     /// The credential is good, and does not allow this.
     Forbidden,
     /// The license may not be used.
@@ -124,6 +129,9 @@ impl ApiError {
             Self::MalformedBody(_) => (StatusCode::BAD_REQUEST, "malformed_body", "The body is not a JSON object"),
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "A good bearer token is wanted"),
             Self::NoSeats { .. } => (StatusCode::PAYMENT_REQUIRED, "no_seats_available", "Every seat is taken"),
+            Self::TooManySessions { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "too_many_sessions", "Too many sessions share the seat of this device")
+            }
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "You may not do this"),
             Self::Refused { refusal, .. } => (StatusCode::FORBIDDEN, refusal.code(), "The license may not be used"),
             Self::LicenseNotFound => (StatusCode::NOT_FOUND, "license_not_found", "There is no such license key"),
@@ -160,6 +168,7 @@ impl ApiError {
             Self::Unauthenticated => "Send authorization: Bearer with a token that is in force.".to_owned(),
             Self::Forbidden => "The token is good, and what it stands for may not do this.".to_owned(),
             Self::NoSeats { seats_used, seats_total, .. } => format!("{seats_used} seats are in use; the license has {seats_total}."),
+            Self::TooManySessions { .. } => "Release sessions of this device, or wait until some have expired.".to_owned(),
             Self::Refused { stop_by: Some(stop_by), .. } => format!("Stop by {}.", rfc3339(*stop_by)),
             Self::Refused { refusal, stop_by: None } => match refusal {
                 Refusal::NotStarted => "The license has not begun yet.".to_owned(),
@@ -191,7 +200,7 @@ impl ApiError {
 
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::NoSeats { retry_after_secs, .. } => Some(*retry_after_secs),
+            Self::NoSeats { retry_after_secs, .. } | Self::TooManySessions { retry_after_secs } => Some(*retry_after_secs),
             Self::TooManyRequests(allowance) => Some(allowance.next_after().max(1)),
             Self::Unavailable(_) | Self::NotReady(_) | Self::Timeout | Self::RequestInFlight => Some(1),
             Self::Invalid(_)
@@ -233,6 +242,7 @@ impl ApiError {
             Self::Refused { stop_by: None, .. }
             | Self::MalformedBody(_)
             | Self::Unauthenticated
+            | Self::TooManySessions { .. }
             | Self::Forbidden
             | Self::LicenseNotFound
             | Self::SessionNotFound
@@ -266,6 +276,7 @@ impl ApiError {
             | Self::Unauthenticated
             | Self::Forbidden
             | Self::NoSeats { .. }
+            | Self::TooManySessions { .. }
             | Self::Refused { .. }
             | Self::LicenseNotFound
             | Self::SessionNotFound
@@ -372,6 +383,7 @@ mod tests {
             (ApiError::UnsupportedMediaType, 415, "unsupported_media_type"),
             (ApiError::IdempotencyKeyReused, 422, "idempotency_key_reused"),
             (ApiError::VersionRequired, 428, "version_required"),
+            (ApiError::TooManySessions { retry_after_secs: 1 }, 429, "too_many_sessions"),
             (ApiError::TooManyRequests(spent), 429, "too_many_requests"),
             (ApiError::Internal(cause()), 500, "internal_error"),
             (ApiError::Unavailable(cause()), 503, "service_unavailable"),

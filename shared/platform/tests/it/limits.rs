@@ -253,7 +253,7 @@ async fn without_a_limit_nobody_is_counted(redis: RedisSettings) {
     for _ in 0..3 {
         assert!(matches!(beat(&rig.engine, session).await, Counted::Served(Heartbeat::Renewed(_), Verdict::Uncounted)));
         let acquired = rig.engine.acquire(&customer.key, applicant("one")).await.unwrap();
-        assert!(matches!(acquired, Counted::Served(Acquired::Held(_), Verdict::Uncounted)));
+        assert!(matches!(acquired, Counted::Served(Acquired::Shared(_), Verdict::Uncounted)));
         let inspected = rig.engine.inspect(&customer.key, None, &NETWORK).await.unwrap();
         assert!(matches!(inspected, Counted::Served(Inspected::Usable(..), Verdict::Uncounted)));
         assert_eq!(rig.engine.limiter().check(LimitKind::Anonymous, b"anybody").await, Verdict::Uncounted);

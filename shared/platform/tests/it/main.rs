@@ -14,4 +14,5 @@ mod revocations;
 mod rig;
 mod rotation;
 mod scale;
+mod sharing;
 mod tenancy;

@@ -69,7 +69,7 @@ def settings(root):
         yield f"infra sets {name}, which no program reads"
     for name in ("DATABASE_URL", "DATABASE_CA_FILE", "DATABASE_POOL_SIZE", "REDIS_URL", "REDIS_CA_FILE", "GOOGLE_CLOUD_PROJECT", "SEALING_KEY",
                  "KMS_KEY_VERSION", "PUBSUB_SUBSCRIPTION", "GOOGLE_IDENTITY_PROJECT", "TRUSTED_PROXY_HOPS", "LIMIT_ANONYMOUS_PER_HOUR",
-                 "LIMIT_PRINCIPAL_PER_HOUR", "CORS_ORIGINS", "SENTRY_DSN"):
+                 "LIMIT_PRINCIPAL_PER_HOUR", "LIMIT_PUBLIC_PER_HOUR", "CORS_ORIGINS", "SENTRY_DSN"):
         if name not in read:
             yield f"no program reads {name} any more"
         if name not in said:

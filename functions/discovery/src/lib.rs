@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::{
     Router,
@@ -13,7 +13,7 @@ use axum::{
 };
 use platform::{
     signing::{CACHE_SECONDS, Published, PublishedKeys},
-    web::{ApiError, Public, limited_by_address},
+    web::{ApiError, Public, limited_as_public},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -24,7 +24,7 @@ const PAGE: &str = include_str!("docs.html");
 
 /// The function's routes.
 pub fn router(parts: Public) -> Router {
-    limited_by_address(api().with_state(parts.keys).into(), parts.limiter)
+    limited_as_public(api().with_state(parts.keys).into(), parts.limiter)
 }
 
 /// The routes and their descriptions.
@@ -69,10 +69,14 @@ async fn published(State(keys): State<Arc<PublishedKeys>>, headers: HeaderMap) -
     path = "/api/v1/openapi.json",
     operation_id = "openapi",
     tag = "discovery",
-    responses((status = 200, description = "An OpenAPI 3.1 document.", body = serde_json::Value))
+    responses(
+        (status = 200, description = "An OpenAPI 3.1 document.", body = serde_json::Value),
+        (status = 304, description = "It has not changed since the `etag` in `if-none-match`."),
+    )
 )]
-async fn openapi() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")], OPENAPI)
+async fn openapi(headers: HeaderMap) -> Response {
+    static DOCUMENT: LazyLock<Published> = LazyLock::new(|| Published::new(OPENAPI));
+    answer(&DOCUMENT, "application/json", &headers)
 }
 
 /// This description, as a page
@@ -81,12 +85,16 @@ async fn openapi() -> impl IntoResponse {
     path = "/api/v1/docs",
     operation_id = "docs",
     tag = "discovery",
-    responses((status = 200, description = "A page.", body = String, content_type = "text/html"))
+    responses(
+        (status = 200, description = "A page.", body = String, content_type = "text/html"),
+        (status = 304, description = "It has not changed since the `etag` in `if-none-match`."),
+    )
 )]
-async fn page() -> impl IntoResponse {
+async fn page(headers: HeaderMap) -> Response {
+    static DOCUMENT: LazyLock<Published> = LazyLock::new(|| Published::new(PAGE));
     // Only what is in the page itself may run, and it may ask this server alone.
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
-    ([(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, policy), (CACHE_CONTROL, "public, max-age=300")], PAGE)
+    ([(CONTENT_SECURITY_POLICY, policy)], answer(&DOCUMENT, "text/html; charset=utf-8", &headers)).into_response()
 }
 
 fn answer(document: &Published, kind: &'static str, headers: &HeaderMap) -> Response {

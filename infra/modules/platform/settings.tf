@@ -28,6 +28,7 @@ locals {
     TRUSTED_PROXY_HOPS       = "2"
     LIMIT_ANONYMOUS_PER_HOUR = tostring(var.limits.anonymous_per_hour)
     LIMIT_PRINCIPAL_PER_HOUR = tostring(var.limits.principal_per_hour)
+    LIMIT_PUBLIC_PER_HOUR    = tostring(var.limits.public_per_hour)
   })
 
   settings_of = {

@@ -134,11 +134,11 @@ variable "otlp_endpoint" {
 
 variable "limits" {
   description = "Requests an hour for whoever shows no credential, by address, and for each that does; 0 for no limit"
-  type        = object({ anonymous_per_hour = number, principal_per_hour = number })
-  default     = { anonymous_per_hour = 100, principal_per_hour = 1000 }
+  type        = object({ anonymous_per_hour = number, principal_per_hour = number, public_per_hour = optional(number, 36000) })
+  default     = { anonymous_per_hour = 100, principal_per_hour = 1000, public_per_hour = 36000 }
 
   validation {
-    condition     = var.limits.anonymous_per_hour >= 0 && var.limits.principal_per_hour >= 0
+    condition     = min(values(var.limits)...) >= 0
     error_message = "A limit is 0 or more."
   }
 }

@@ -32,7 +32,7 @@ pub use conflict::Conflict;
 pub use edge::{REQUEST_ID, shell};
 pub use fields::{Change, Fields, Member, text, texts, truth, whole};
 pub use json::{JsonAnswer, json};
-pub use limits::{Checked, limited_by_address};
+pub use limits::{Checked, limited_as_public};
 pub use metrics::Metrics;
 pub use openapi::{Problem, describe};
 pub use outgoing::InvalidOutgoingUrl;

@@ -64,7 +64,7 @@ impl Rig {
         let clock = Arc::new(ManualClock::default());
         let provider = Provider::new();
         let engine = || {
-            let limits = LimitSettings { limit_anonymous_per_hour: 0, limit_principal_per_hour: 0 };
+            let limits = LimitSettings { limit_anonymous_per_hour: 0, limit_principal_per_hour: 0, limit_public_per_hour: 0 };
             let link = RedisLink::new(&redis_settings()).unwrap();
             Arc::new(Engine::with_moved_time(link, database.connect(Role::Functions), Arc::clone(&clock) as _, limits))
         };

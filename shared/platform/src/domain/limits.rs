@@ -15,6 +15,9 @@ pub enum LimitKind {
     Anonymous,
     /// Whoever is known: by a token, a license key and a device, or a session.
     Principal,
+    /// A caller of what is public and the same for everyone, such as the keys: by its address, apart from guesses, because many
+    /// good clients may share one address.
+    Public,
 }
 
 impl LimitKind {
@@ -24,6 +27,7 @@ impl LimitKind {
         match self {
             Self::Anonymous => "anonymous",
             Self::Principal => "principal",
+            Self::Public => "public",
         }
     }
 }

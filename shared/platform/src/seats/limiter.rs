@@ -27,11 +27,14 @@ pub struct LimitSettings {
     /// Requests an hour for each token, session, and license key on one device; 0: no limit
     #[arg(long, env = "LIMIT_PRINCIPAL_PER_HOUR", default_value_t = Self::default().limit_principal_per_hour, value_parser = clap::value_parser!(u32).range(..=3_600_000_000))]
     pub limit_principal_per_hour: u32,
+    /// Requests an hour of one address for what is public (keys, JWK set, API description); an answer 304 does not count; 0: no limit
+    #[arg(long, env = "LIMIT_PUBLIC_PER_HOUR", default_value_t = Self::default().limit_public_per_hour, value_parser = clap::value_parser!(u32).range(..=3_600_000_000))]
+    pub limit_public_per_hour: u32,
 }
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { limit_anonymous_per_hour: 100, limit_principal_per_hour: 1000 }
+        Self { limit_anonymous_per_hour: 100, limit_principal_per_hour: 1000, limit_public_per_hour: 36_000 }
     }
 }
 
@@ -42,6 +45,7 @@ impl LimitSettings {
         match kind {
             LimitKind::Anonymous => Limit::new(kind, self.limit_anonymous_per_hour),
             LimitKind::Principal => Limit::new(kind, self.limit_principal_per_hour),
+            LimitKind::Public => Limit::new(kind, self.limit_public_per_hour),
         }
     }
 }
@@ -179,10 +183,11 @@ mod tests {
     }
 
     #[test]
-    fn unless_it_is_set_a_stranger_has_100_requests_an_hour_and_whoever_is_known_1000() {
+    fn unset_limits_are_100_for_strangers_1000_for_the_known_and_36000_for_the_public() {
         let limits = Line::try_parse_from(["function"]).unwrap().limits;
         assert_eq!(limits.of(LimitKind::Anonymous), Limit::new(LimitKind::Anonymous, 100));
         assert_eq!(limits.of(LimitKind::Principal), Limit::new(LimitKind::Principal, 1000));
+        assert_eq!(limits.of(LimitKind::Public), Limit::new(LimitKind::Public, 36_000));
     }
 
     #[test]

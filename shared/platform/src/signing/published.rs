@@ -7,8 +7,10 @@ use std::{
 };
 
 use aws_lc_rs::digest;
+use axum::body::Bytes;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use super::{Error, LeafJwk, RootAlgorithm, RootPublicKey};
 use crate::{
@@ -28,16 +30,17 @@ SELECT l.signed, r.algorithm, r.public_key FROM revocation_lists l JOIN signing_
 /// A document to be published, with its entity tag.
 #[derive(Clone, Debug)]
 pub struct Published {
-    /// JSON.
-    pub body: String,
+    /// Its text.
+    pub body: Bytes,
     /// A strong entity tag (RFC 9110, section 8.8.3), in its quotes.
     pub etag: String,
 }
 
 impl Published {
-    fn of(document: &Value) -> Self {
-        let body = document.to_string();
-        let etag = format!("\"{}\"", BASE64URL.encode(&digest::digest(&digest::SHA256, body.as_bytes()).as_ref()[..16]));
+    /// A text, tagged with a hash of it.
+    pub fn new(body: impl Into<Bytes>) -> Self {
+        let body = body.into();
+        let etag = format!("\"{}\"", BASE64URL.encode(&digest::digest(&digest::SHA256, &body).as_ref()[..16]));
         Self { body, etag }
     }
 }
@@ -54,6 +57,8 @@ pub struct PublishedKeys {
     database: Database,
     clock: Arc<dyn Clock>,
     shelf: RwLock<Option<Documents>>,
+    /// Held by the request that reads: those that come meanwhile wait for what it finds.
+    reading: Mutex<()>,
 }
 
 impl fmt::Debug for PublishedKeys {
@@ -66,7 +71,7 @@ impl PublishedKeys {
     /// Reads from this database, when first asked.
     #[must_use]
     pub const fn new(database: Database, clock: Arc<dyn Clock>) -> Self {
-        Self { database, clock, shelf: RwLock::new(None) }
+        Self { database, clock, shelf: RwLock::new(None), reading: Mutex::const_new(()) }
     }
 
     /// The database it reads from.
@@ -92,18 +97,23 @@ impl PublishedKeys {
     }
 
     async fn document(&self, which: fn(&Documents) -> Arc<Published>) -> Result<Arc<Published>, Error> {
-        let now = self.clock.now();
-        let known = {
-            let last = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
-            last.as_ref().filter(|documents| now < documents.read_at + MAX_AGE).map(which)
-        };
-        if let Some(known) = known {
+        if let Some(known) = self.known(which) {
             return Ok(known);
         }
-        let documents = self.read(now).await?;
+        let _turn = self.reading.lock().await;
+        if let Some(known) = self.known(which) {
+            return Ok(known);
+        }
+        let documents = self.read(self.clock.now()).await?;
         let document = which(&documents);
         *self.shelf.write().unwrap_or_else(PoisonError::into_inner) = Some(documents);
         Ok(document)
+    }
+
+    fn known(&self, which: fn(&Documents) -> Arc<Published>) -> Option<Arc<Published>> {
+        let now = self.clock.now();
+        let last = self.shelf.read().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|documents| now < documents.read_at + MAX_AGE).map(which)
     }
 
     async fn read(&self, now: Timestamp) -> Result<Documents, Error> {
@@ -122,6 +132,10 @@ impl PublishedKeys {
             "certificates": certificates,
             "revocations": list.try_get::<_, &str>(0)?,
         });
-        Ok(Documents { jwks: Arc::new(Published::of(&json!({ "keys": jwks }))), keys: Arc::new(Published::of(&keys)), read_at: now })
+        Ok(Documents { jwks: document(&json!({ "keys": jwks })), keys: document(&keys), read_at: now })
     }
+}
+
+fn document(document: &Value) -> Arc<Published> {
+    Arc::new(Published::new(document.to_string()))
 }

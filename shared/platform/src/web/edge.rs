@@ -253,7 +253,7 @@ mod tests {
             .route("/slow", get(async || std::future::pending::<()>().await))
             .route("/broken", get(panics));
         let metrics = Arc::new(Metrics::new(prometheus_client::registry::Registry::default()));
-        let limits = LimitSettings { limit_anonymous_per_hour: 0, limit_principal_per_hour: 0 };
+        let limits = LimitSettings { limit_anonymous_per_hour: 0, limit_principal_per_hour: 0, limit_public_per_hour: 0 };
         let redis = RedisSettings { redis_url: Secret::from("redis://127.0.0.1:1".to_owned()), redis_ca_file: None };
         let limiter = Arc::new(Limiter::new(RedisLink::new(&redis).unwrap(), limits));
         let app = shell(routes, &settings(), metrics, limiter, async || vec!["redis"]);

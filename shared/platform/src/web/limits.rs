@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -71,7 +71,7 @@ pub(super) fn tell(headers: &mut HeaderMap, allowance: Allowance) {
 
 /// The limit itself, which hardly ever changes: each kind's is written once, with the limit that it is of.
 fn policy(limit: Limit) -> HeaderValue {
-    static WRITTEN: [OnceLock<(Limit, HeaderValue)>; 2] = [OnceLock::new(), OnceLock::new()];
+    static WRITTEN: [OnceLock<(Limit, HeaderValue)>; 3] = [const { OnceLock::new() }; 3];
     let write = || {
         let policy = format!("\"{}\";q={};w=3600", limit.kind().as_str(), limit.per_hour());
         HeaderValue::try_from(policy).expect("letters and digits fit in a header")
@@ -103,19 +103,26 @@ impl Limiter {
     }
 }
 
-/// Counts every request to these routes by the address of its caller.
-pub fn limited_by_address(routes: Router, limiter: Arc<Limiter>) -> Router {
-    routes.route_layer(middleware::from_fn_with_state(limiter, by_address))
+/// Limits routes that answer everyone the same, by the address of their caller and apart from all its other requests: many good
+/// clients may share an address, and none of them may lose these routes to another one's guesses.
+///
+/// The answer is made first, because it is at hand. One that says *not modified* is free: it costs less than counting it. No answer
+/// says how much is left, because a cache may give it to others.
+pub fn limited_as_public(routes: Router, limiter: Arc<Limiter>) -> Router {
+    routes.route_layer(middleware::from_fn_with_state(limiter, as_public))
 }
 
-async fn by_address(
+async fn as_public(
     State(limiter): State<Arc<Limiter>>,
     client: ClientAddress,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let verdict = limiter.check(LimitKind::Anonymous, &client.network()).await.passed()?;
-    Ok(Checked(verdict, next.run(request).await).into_response())
+    let response = next.run(request).await;
+    if response.status() != StatusCode::NOT_MODIFIED {
+        limiter.check(LimitKind::Public, &client.network()).await.passed()?;
+    }
+    Ok(response)
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ on_both! {
 const NETWORK: [u8; 16] = [7; 16];
 
 const fn limits(per_hour: u32) -> LimitSettings {
-    LimitSettings { limit_anonymous_per_hour: per_hour, limit_principal_per_hour: per_hour }
+    LimitSettings { limit_anonymous_per_hour: per_hour, limit_principal_per_hour: per_hour, limit_public_per_hour: per_hour }
 }
 
 async fn beat(engine: &Engine, session: SessionId) -> Counted<Heartbeat> {
@@ -223,7 +223,7 @@ async fn what_is_no_credential_is_left_to_whoever_knows_the_address(redis: Redis
 }
 
 async fn callers_are_counted_by_kind_and_subject(redis: RedisSettings) {
-    let settings = LimitSettings { limit_anonymous_per_hour: 2, limit_principal_per_hour: 3 };
+    let settings = LimitSettings { limit_anonymous_per_hour: 2, limit_principal_per_hour: 3, limit_public_per_hour: 4 };
     let clock = Arc::new(testkit::ManualClock::default());
     let time: Arc<testkit::ManualClock> = Arc::clone(&clock);
     let limiter = Limiter::with_moved_time(RedisLink::new(&redis).unwrap(), settings, time);

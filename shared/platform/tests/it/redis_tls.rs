@@ -91,7 +91,7 @@ fn link(url: &str, redis_ca_file: Option<PathBuf>) -> redis::RedisResult<RedisLi
 }
 
 async fn is_reached(url: &str, redis_ca_file: Option<PathBuf>) -> bool {
-    let limits = LimitSettings { limit_anonymous_per_hour: 1000, limit_principal_per_hour: 1000 };
+    let limits = LimitSettings { limit_anonymous_per_hour: 1000, limit_principal_per_hour: 1000, limit_public_per_hour: 1000 };
     let limiter = Limiter::new(link(url, redis_ca_file).unwrap(), limits);
     limiter.check(LimitKind::Anonymous, b"anybody").await != Verdict::Uncounted
 }

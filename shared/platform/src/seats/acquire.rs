@@ -151,7 +151,7 @@ impl Engine {
         }
         let ways: &[Way] = if place.is_shared { &[Way::Shared, Way::OverDead, Way::Shared] } else { &[Way::OverDead, Way::Shared] };
         for way in ways {
-            if records::record(&self.database, &grant, *way).await? {
+            if records::record_apart(&self.database, &grant, *way).await? {
                 if let Some(replaced) = grant.replaced() {
                     self.counters.released.inc();
                     self.give_back(license, replaced).await;

@@ -198,7 +198,7 @@ pub(super) enum Way {
 }
 
 /// Records a grant by itself, and with it the end of the session that it replaces. False: something else is in its way.
-pub(super) async fn record(database: &Database, grant: &Grant, way: Way) -> Result<bool, Error> {
+pub(super) async fn record_apart(database: &Database, grant: &Grant, way: Way) -> Result<bool, Error> {
     let row = grant.row()?;
     let (license, at, tenant) = (&grant.license, row.at, grant.license.tenant.as_uuid());
     let key = row.idempotency_key.as_ref().map(|key| &key[..]);

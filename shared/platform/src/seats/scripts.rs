@@ -324,7 +324,7 @@ impl Scripts {
 
     /// A call that counts: what it counts by is its ninth key.
     fn counted_call(&self, script: &Script, license: LicenseId, caller: &Caller<'_>) -> Cmd {
-        let mut call = ScriptLink::begin(script, KEYS.len() + 1, 15, 800);
+        let mut call = ScriptLink::begin(script, KEYS.len() + 1, 18, 800);
         keys(&mut call, license, &KEYS);
         call.arg(limit_key(license, caller));
         self.link.time(&mut call);

@@ -42,6 +42,7 @@ pub use sweep::{SweepReport, Sweeper};
 pub use usage::HourOfUse;
 
 use prometheus_client::registry::Registry;
+use tokio::sync::Mutex;
 
 use crate::{
     db::{self, Database},
@@ -127,6 +128,9 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     limiter: Arc<Limiter>,
     counters: Counters,
+    /// Held while a session is added to a shared seat, by a part of the holder: sessions that are added to one seat wait for its row, and
+    /// must not keep more than one connection each from everybody else.
+    adding: [Mutex<()>; 64],
 }
 
 impl Engine {
@@ -154,6 +158,7 @@ impl Engine {
             clock,
             limiter: Arc::new(Limiter::over(link, limits)),
             counters: Counters::default(),
+            adding: std::array::from_fn(|_| Mutex::default()),
         }
     }
 

@@ -149,6 +149,8 @@ impl Engine {
         if !place.is_shared && self.entries.record(license.tenant, Entry::Grant(grant.clone())).await?.is_some() {
             return Ok(Some(false));
         }
+        let part = usize::from(place.holder.as_bytes()[0]) % self.adding.len();
+        let _turn = self.adding[part].lock().await;
         let ways: &[Way] = if place.is_shared { &[Way::Shared, Way::OverDead, Way::Shared] } else { &[Way::OverDead, Way::Shared] };
         for way in ways {
             if records::record_apart(&self.database, &grant, *way).await? {

@@ -1,11 +1,8 @@
 //! The binary as it is called.
 
-use std::{
-    process::{Output, Stdio},
-    time::{Duration, Instant},
-};
+use std::process::{Output, Stdio};
 
-use testkit::{Listener, TestDatabase, keys, policy, redis_settings};
+use testkit::{Listener, TestDatabase, eventually, keys, must_complete, patience, policy, redis_settings};
 use tokio::process::{Child, Command};
 
 use crate::queue::Queue;
@@ -15,7 +12,11 @@ const BINARY: &str = env!("CARGO_BIN_EXE_jobs");
 fn command(database: &TestDatabase, arguments: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command.args(arguments).env_remove("PUBSUB_EMULATOR_HOST").env("LOG_LEVEL", "info");
-    command.env("DATABASE_URL", database.url()).env("REDIS_URL", redis_settings().redis_url.expose()).envs(keys::settings());
+    command
+        .env("DATABASE_URL", database.url())
+        .env("REDIS_URL", redis_settings().redis_url.expose())
+        .envs(keys::settings())
+        .envs(patience());
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }
@@ -94,33 +95,32 @@ fn worker_command(database: &TestDatabase, queue: &Queue, subscription: &str) ->
     command
 }
 
-async fn terminate(worker: &mut Child) -> (Option<i32>, Duration) {
-    let begun = Instant::now();
+/// Asks a worker to stop, and returns its exit code.
+async fn terminate(worker: &mut Child) -> Option<i32> {
     let id = worker.id().expect("it runs").to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
-    let status = tokio::time::timeout(Duration::from_secs(12), worker.wait()).await.expect("it stops in time");
-    (status.unwrap().code(), begun.elapsed())
+    must_complete("the worker stops", worker.wait()).await.unwrap().code()
 }
 
 #[tokio::test]
-async fn the_worker_ends_on_sigterm_within_nine_seconds_whatever_it_is_at() {
+async fn the_worker_ends_on_sigterm_whatever_it_is_at() {
     let database = TestDatabase::new().await;
+    let (owner, customer) = (database.owner().await, database.customer(policy(1)).await);
     let queue = Queue::new().await;
     let mut idle = worker(&database, &queue, &queue.subscription);
     queue.publish(r#"{"job": "rotate-keys"}"#).await;
-    queue.until(Duration::from_secs(30), |seen| seen[0].acks == 1).await;
-    let (code, took) = terminate(&mut idle).await;
-    assert_eq!(code, Some(0));
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    queue.until(|seen| seen[0].acks == 1).await;
+    assert_eq!(terminate(&mut idle).await, Some(0));
 
-    // Two sweeps, thirty seconds apart: it cannot wait for the second.
+    // Two sweeps, thirty seconds apart: it cannot wait for the second. The first ends a session.
+    let dead = "INSERT INTO sessions (id, tenant_id, license_id, seat, holder, hardware_id, user_email, started_at, expires_at)
+                VALUES (gen_random_uuid(), $1, $2, 1, '\\x01', 'h', 'u@x.example', now() - interval '2 h', now() - interval '1 h')";
+    owner.execute(dead, &[&customer.tenant.as_uuid(), &customer.license.as_uuid()]).await.unwrap();
     let mut busy = worker(&database, &queue, &queue.subscription);
     queue.publish(r#"{"job": "sweep-sessions", "args": {"times": 2}}"#).await;
-    queue.until(Duration::from_secs(30), |seen| seen[1].deliveries == 1).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let (code, took) = terminate(&mut busy).await;
-    assert_eq!((code, queue.seen().await[1].acks), (Some(0), 0));
-    assert!(took < Duration::from_secs(9), "{took:?}");
+    let has_ended = "SELECT ended_at IS NOT NULL FROM sessions";
+    eventually("the first sweep", async || owner.query_one(has_ended, &[]).await.unwrap().get(0)).await;
+    assert_eq!((terminate(&mut busy).await, queue.seen().await[1].acks), (Some(0), 0));
 }
 
 #[tokio::test]
@@ -143,18 +143,16 @@ async fn a_job_whose_worker_is_killed_in_the_middle_is_done_by_another_and_once(
     let mut killed = worker(&database, &queue, &queue.subscription);
     queue.publish(r#"{"job": "rotate-keys"}"#).await;
     let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    while obstacle.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the worker waits", async || obstacle.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) > 0).await;
     killed.kill().await.unwrap();
     obstacle.commit().await.unwrap();
 
     let mut next = worker(&database, &queue, &queue.subscription);
-    queue.until(Duration::from_secs(60), |seen| seen[0].acks == 1).await;
+    queue.until(|seen| seen[0].acks == 1).await;
     assert!(queue.seen().await[0].deliveries >= 2);
     let keys = owner.query_one("SELECT count(*) FROM signing_keys", &[]).await.unwrap();
     assert_eq!(keys.get::<_, i64>(0), 2);
-    assert_eq!(terminate(&mut next).await.0, Some(0));
+    assert_eq!(terminate(&mut next).await, Some(0));
 }
 
 const THEIRS: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -177,12 +175,10 @@ async fn the_worker_tells_of_each_run_in_the_trace_of_its_message_and_of_poison(
     assert!(error["extra"]["why"].as_str().unwrap().contains("times must be between"), "{error}");
     assert_eq!(error["contexts"]["trace"]["trace_id"], "0af7651916cd43dd8448eb211c80319c");
 
-    // What was done last is told before the end, with time to spare.
+    // What was done last is told before the end.
     queue.publish_in(THEIRS, r#"{"job": "rotate-keys", "key": "last"}"#).await;
-    queue.until(Duration::from_secs(30), |seen| seen[2].acks == 1).await;
-    let (code, took) = terminate(&mut worker).await;
-    assert_eq!(code, Some(0));
-    assert!(took < Duration::from_secs(9), "{took:?}");
+    queue.until(|seen| seen[2].acks == 1).await;
+    assert_eq!(terminate(&mut worker).await, Some(0));
     listener.span("job rotate-keys").await;
     assert!(!listener.has_more_errors(), "poison is told once");
 }
@@ -222,7 +218,7 @@ async fn a_down_server_is_no_fault_of_a_worker_that_sentry_is_told_of() {
         command.envs(listener.settings()).env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none?sslmode=disable").spawn().unwrap();
     queue.publish(r#"{"job": "rotate-keys"}"#).await;
     assert_eq!(listener.span("job rotate-keys").await["status"]["code"], 2);
-    assert_eq!(terminate(&mut worker).await.0, Some(0));
+    assert_eq!(terminate(&mut worker).await, Some(0));
     assert!(!listener.has_more_errors());
 }
 
@@ -239,8 +235,6 @@ async fn a_worker_whose_listeners_are_dead_works_and_ends_as_ever() {
     for key in ["1", "2", "3"] {
         queue.publish(format!(r#"{{"job": "rotate-keys", "key": "{key}"}}"#)).await;
     }
-    queue.until(Duration::from_secs(30), |seen| seen.iter().skip(1).all(|seen| seen.acks == 1)).await;
-    let (code, took) = terminate(&mut worker).await;
-    assert_eq!(code, Some(0));
-    assert!(took < Duration::from_secs(9), "{took:?}");
+    queue.until(|seen| seen.iter().skip(1).all(|seen| seen.acks == 1)).await;
+    assert_eq!(terminate(&mut worker).await, Some(0));
 }

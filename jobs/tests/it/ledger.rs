@@ -13,15 +13,16 @@ use jobs::{
     schedule::Schedule,
 };
 use serde_json::Map;
+use testkit::eventually;
 
-use crate::rig::Rig;
+use crate::rig::{OPEN_GATE, Rig, gate};
 
 /// Leaves a row behind in the transaction that finishes the run.
 const EFFECT: Job = Job {
     name: "effect",
     summary: "",
     schedule: Schedule::every_minutes(1),
-    deadline: Duration::from_secs(30),
+    deadline: Duration::from_secs(600),
     repetition: Repetition::Once,
     work: |context, run| effect(context, run).boxed(),
 };
@@ -30,8 +31,8 @@ async fn effect(context: &Context, run: &Run) -> Result<Counts, Failure> {
     let (mut client, counts) = (context.database.client().await?, [("effects", 1)].into());
     let transaction = client.transaction().await?;
     transaction.execute("INSERT INTO effects DEFAULT VALUES", &[]).await?;
-    if let Some(ms) = run.args.get("pause_ms").and_then(serde_json::Value::as_u64) {
-        tokio::time::sleep(Duration::from_millis(ms)).await;
+    if run.args.contains_key("gated") {
+        gate(context).await?;
     }
     run.finish_in(&transaction, &counts).await?;
     transaction.commit().await?;
@@ -63,42 +64,45 @@ async fn however_many_are_asked_at_once_a_key_is_done_once() {
 #[tokio::test]
 async fn a_worker_that_is_not_heard_of_is_replaced_and_cannot_commit_any_more() {
     let rig = rig().await;
-    let (slow, pause) = (rig.another(), serde_json::from_str(r#"{"pause_ms": 1500}"#).unwrap());
-    let late = tokio::spawn(async move { perform(&slow, &EFFECT, Some("monday"), pause).await });
-    while rig.number("SELECT count(*) FROM job_runs").await == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let (slow, gated) = (rig.another(), serde_json::from_str(r#"{"gated": true}"#).unwrap());
+    let late = tokio::spawn(async move { perform(&slow, &EFFECT, Some("monday"), gated).await });
+    eventually("it has begun", async || rig.number("SELECT count(*) FROM job_runs").await == 1).await;
     assert!(matches!(perform(&rig.context, &EFFECT, Some("monday"), Map::new()).await, Err(Failure::Busy)));
-    // Its claim runs out before it renews it.
-    rig.clock.advance(Duration::from_secs(21));
-    assert!(matches!(perform(&rig.context, &EFFECT, Some("monday"), Map::new()).await, Ok(Outcome::Done(_))));
+    // Its claim runs out before it renews it: if it has just done so, once more.
+    let replaced = async || {
+        rig.clock.advance(Duration::from_secs(21));
+        match perform(&rig.context, &EFFECT, Some("monday"), Map::new()).await {
+            Err(Failure::Busy) => false,
+            other => matches!(other.unwrap(), Outcome::Done(_)),
+        }
+    };
+    eventually("another has done it", replaced).await;
+    rig.owner.batch_execute(OPEN_GATE).await.unwrap();
     assert!(matches!(late.await.unwrap(), Err(Failure::Superseded)));
     assert_eq!(rig.number(EFFECTS).await, 1);
 }
 
 #[tokio::test]
 async fn a_worker_that_lives_keeps_its_claim_for_as_long_as_it_takes() {
-    const SLOW: Job = Job { work: |_, run| slow(run).boxed(), ..EFFECT };
-    async fn slow(run: &Run) -> Result<Counts, Failure> {
-        tokio::time::sleep(Duration::from_secs(7)).await;
-        Ok([("left", run.time_left().as_secs())].into())
-    }
     let rig = rig().await;
-    let context = rig.another();
-    let first = tokio::spawn(async move { perform(&context, &SLOW, Some("monday"), Map::new()).await });
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    rig.clock.advance(Duration::from_secs(19));
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    // It has renewed at its own 19th second, for twenty more.
-    rig.clock.advance(Duration::from_secs(19));
-    assert!(matches!(perform(&rig.context, &SLOW, Some("monday"), Map::new()).await, Err(Failure::Busy)));
+    let (slow, gated) = (rig.another(), serde_json::from_str(r#"{"gated": true}"#).unwrap());
+    let first = tokio::spawn(async move { perform(&slow, &EFFECT, Some("monday"), gated).await });
+    eventually("it has begun", async || rig.number("SELECT count(*) FROM job_runs").await == 1).await;
+    let until = async || rig.number("SELECT extract(epoch FROM leased_until)::bigint FROM job_runs").await;
+    for _ in 0..2 {
+        let before = until().await;
+        rig.clock.advance(Duration::from_secs(19));
+        eventually("the claim is renewed", async || until().await > before).await;
+    }
+    assert!(matches!(perform(&rig.context, &EFFECT, Some("monday"), Map::new()).await, Err(Failure::Busy)));
+    rig.owner.batch_execute(OPEN_GATE).await.unwrap();
     assert!(matches!(first.await.unwrap(), Ok(Outcome::Done(_))));
 }
 
 #[tokio::test]
 async fn what_has_failed_or_taken_too_long_can_be_tried_again_at_once() {
     static TRIES: AtomicU32 = AtomicU32::new(0);
-    const SHAKY: Job = Job { deadline: Duration::from_millis(200), work: |_, _| shaky().boxed(), ..EFFECT };
+    const SHAKY: Job = Job { deadline: Duration::from_secs(5), work: |_, _| shaky().boxed(), ..EFFECT };
     async fn shaky() -> Result<Counts, Failure> {
         match TRIES.fetch_add(1, Ordering::SeqCst) {
             0 => Err(Failure::Retry("the first try fails".into())),

@@ -4,13 +4,14 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jobs::pubsub::PubSubSettings;
 use serde_json::Value;
+use testkit::eventually;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -73,16 +74,8 @@ impl Queue {
     }
 
     /// Waits until the messages are as they should be.
-    pub(crate) async fn until(&self, patience: Duration, mut so: impl FnMut(&[Seen]) -> bool) {
-        let begun = Instant::now();
-        loop {
-            let seen = self.seen().await;
-            if so(&seen) {
-                return;
-            }
-            assert!(begun.elapsed() < patience, "{seen:?}");
-            sleep(Duration::from_millis(20)).await;
-        }
+    pub(crate) async fn until(&self, mut so: impl FnMut(&[Seen]) -> bool) {
+        eventually("the messages are as they should be", async || so(&self.seen().await)).await;
     }
 }
 
@@ -90,6 +83,7 @@ impl Queue {
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     is_cut: Arc<AtomicBool>,
+    refused: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -97,11 +91,14 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
         let (address, is_cut) = (listener.local_addr().expect("it has an address"), Arc::new(AtomicBool::new(false)));
         let cut = Arc::clone(&is_cut);
+        let refused = Arc::new(AtomicUsize::new(0));
+        let refusals = Arc::clone(&refused);
         tokio::spawn(async move {
             while let Ok((mut from, _)) = listener.accept().await {
-                let (target, cut) = (target.clone(), Arc::clone(&cut));
+                let (target, cut, refusals) = (target.clone(), Arc::clone(&cut), Arc::clone(&refusals));
                 tokio::spawn(async move {
                     if cut.load(Ordering::SeqCst) {
+                        refusals.fetch_add(1, Ordering::SeqCst);
                         return;
                     }
                     let Ok(mut to) = TcpStream::connect(&target).await else { return };
@@ -112,7 +109,13 @@ impl Proxy {
                 });
             }
         });
-        Self { address, is_cut }
+        Self { address, is_cut, refused }
+    }
+
+    /// Waits until a connection has been tried in vain.
+    pub(crate) async fn refuses(&self) {
+        let before = self.refused.load(Ordering::SeqCst);
+        eventually("a connection is tried", async || self.refused.load(Ordering::SeqCst) > before).await;
     }
 
     /// Breaks every connection, and each that is tried until it is mended.

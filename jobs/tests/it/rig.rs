@@ -9,14 +9,13 @@ use jobs::{
     perform::{Outcome, perform, rehearse},
 };
 use platform::{
-    Secret,
     db::{Database, DatabaseSettings, Role},
     domain::{Clock, Email, HardwareId, SystemClock},
     seats::{Acquired, Applicant, Engine, LimitSettings, RedisLink, RedisSettings, Seat},
     signing::{KeyRotation, Schedule},
 };
 use serde_json::Map;
-use testkit::{Customer, ManualClock, TestDatabase, keys, redis_settings};
+use testkit::{Customer, ManualClock, TestDatabase, database_settings_of, keys, redis_settings};
 use tokio_postgres::Client;
 
 /// As the setting has it by default.
@@ -89,8 +88,7 @@ pub(crate) async fn acquire(context: &Context, customer: &Customer, device: &str
 
 /// A worker on a database that another test has made, by the machine's clock.
 pub(crate) fn elsewhere(url: String) -> Context {
-    let settings = DatabaseSettings { database_url: Secret::from(url), database_ca_file: None, database_pool_size: 16 };
-    open(&settings, &redis_settings(), Arc::new(SystemClock))
+    open(&database_settings_of(&url), &redis_settings(), Arc::new(SystemClock))
 }
 
 fn open(database: &DatabaseSettings, redis: &RedisSettings, clock: Arc<dyn Clock>) -> Context {
@@ -111,4 +109,15 @@ fn open(database: &DatabaseSettings, redis: &RedisSettings, clock: Arc<dyn Clock
         session_retention,
         meter: Meter::default(),
     }
+}
+
+/// Lets those on who wait at the [`gate`].
+pub(crate) const OPEN_GATE: &str = "CREATE TABLE gate ()";
+
+/// In a job: waits until the test has opened the gate.
+pub(crate) async fn gate(context: &Context) -> Result<(), Failure> {
+    while !context.database.query("SELECT to_regclass('gate') IS NOT NULL", &[]).await?[0].get::<_, bool>(0) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }

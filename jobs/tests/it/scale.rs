@@ -1,6 +1,6 @@
-//! How long a sweep takes when there is much to sweep.
+//! Sweeps of many sessions. What time they may take at full size, `scripts/bench` measures: see `large.rs`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use platform::domain::Clock;
 use testkit::{Customer, policy, redis_settings};
@@ -24,36 +24,31 @@ pub(crate) async fn filled(rig: &Rig, licenses: u32, sessions: i32) -> Vec<Custo
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_zombies_are_ended_within_ten_seconds() {
+async fn a_thousand_zombies_of_many_licenses_are_all_ended() {
     let rig = Rig::new().await;
-    filled(&rig, 100, 999).await;
+    filled(&rig, 10, 99).await;
     rig.clock.advance(Duration::from_secs(400));
-    let begun = Instant::now();
-    assert_eq!(rig.counts("sweep-sessions").await, [("renewed", 0), ("expired", 100_000), ("rebuilt", 0)].into());
-    let took = begun.elapsed();
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(rig.counts("sweep-sessions").await, [("renewed", 0), ("expired", 1_000), ("rebuilt", 0)].into());
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_live_sessions_are_written_back_within_twelve_seconds() {
+async fn a_thousand_live_sessions_of_many_licenses_are_all_written_back() {
     let rig = Rig::new().await;
     // What the rebuild has renewed by a full TTL, the record does not know.
-    filled(&rig, 100, 999).await;
+    filled(&rig, 10, 99).await;
     rig.owner.batch_execute("UPDATE sessions SET expires_at = expires_at - interval '200 s'").await.unwrap();
-    let begun = Instant::now();
-    assert_eq!(rig.counts("sweep-sessions").await, [("renewed", 100_000), ("expired", 0), ("rebuilt", 0)].into());
-    let took = begun.elapsed();
-    assert!(took < Duration::from_secs(12), "{took:?}");
+    assert_eq!(rig.counts("sweep-sessions").await, [("renewed", 1_000), ("expired", 0), ("rebuilt", 0)].into());
 }
 
 #[tokio::test]
 async fn a_redis_that_has_forgotten_large_licenses_is_reminded_of_them_by_one_sweep() {
     let rig = Rig::new().await;
-    let customers = filled(&rig, 40, 2999).await;
+    // More than one batch of the sweep.
+    let customers = filled(&rig, 4, 2999).await;
     let mut redis = redis::Client::open(redis_settings().redis_url.expose()).unwrap().get_multiplexed_async_connection().await.unwrap();
     for customer in customers {
         redis::cmd("DEL").arg(format!("{{{}}}:policy", customer.license)).exec_async(&mut redis).await.unwrap();
     }
     rig.owner.batch_execute("UPDATE sessions SET expires_at = expires_at - interval '200 s'").await.unwrap();
-    assert_eq!(rig.counts("sweep-sessions").await, [("renewed", 120_000), ("expired", 0), ("rebuilt", 40)].into());
+    assert_eq!(rig.counts("sweep-sessions").await, [("renewed", 12_000), ("expired", 0), ("rebuilt", 4)].into());
 }

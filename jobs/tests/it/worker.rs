@@ -3,7 +3,7 @@
 use std::{
     process::Stdio,
     sync::atomic::{AtomicU32, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -15,21 +15,20 @@ use jobs::{
     worker::Worker,
 };
 use serde_json::Value;
+use testkit::{eventually, must_complete};
 use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
 
 use crate::{
     queue::{Proxy, Queue},
-    rig::{Rig, elsewhere},
+    rig::{OPEN_GATE, Rig, elsewhere, gate},
 };
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Leaves a row with its key behind, in the transaction that finishes the run.
 static EFFECT: Job = Job {
     name: "effect",
     summary: "",
     schedule: Schedule::daily(0, 0),
-    deadline: Duration::from_secs(30),
+    deadline: Duration::from_secs(600),
     repetition: Repetition::Once,
     work: |context, run| effect(context, run).boxed(),
 };
@@ -40,7 +39,7 @@ static HINDERED: Job = Job { name: "hindered", work: |context, run| hindered(con
 /// The same, but panics at first.
 static SHAKY: Job = Job { name: "shaky", work: |context, run| shaky(context, run).boxed(), ..EFFECT };
 
-/// Takes as long as it is told to.
+/// Takes until the gate is open.
 static SLOW: Job = Job { name: "slow", work: |context, run| slow(context, run).boxed(), ..EFFECT };
 
 static JOBS: &[&Job] = &[&EFFECT, &HINDERED, &SHAKY, &SLOW];
@@ -73,7 +72,7 @@ async fn slow(context: &Context, run: &Run) -> Result<Counts, Failure> {
     let mut client = context.database.client().await?;
     let transaction = client.transaction().await?;
     transaction.execute("INSERT INTO effects (what) VALUES ('slow')", &[]).await?;
-    sleep(Duration::from_millis(run.args.get("ms").and_then(Value::as_u64).unwrap_or_default())).await;
+    gate(context).await?;
     run.finish_in(&transaction, &Counts::default()).await?;
     transaction.commit().await?;
     Ok(Counts::default())
@@ -95,11 +94,14 @@ impl Working {
         Self { stop, done: tokio::spawn(done) }
     }
 
-    async fn stop(self) -> Duration {
-        let begun = Instant::now();
+    async fn stop(self) {
+        self.ask_to_stop().await;
+    }
+
+    /// Asks it to stop; what is answered is its end.
+    fn ask_to_stop(self) -> impl Future<Output = ()> {
         self.stop.send(()).expect("it still works");
-        self.done.await.unwrap().unwrap();
-        begun.elapsed()
+        async { must_complete("the worker ends", self.done).await.unwrap().unwrap() }
     }
 }
 
@@ -110,9 +112,7 @@ async fn rig() -> (Rig, Queue) {
 }
 
 async fn until_begun(rig: &Rig) {
-    while rig.number("SELECT count(*) FROM job_runs").await == 0 {
-        sleep(Duration::from_millis(10)).await;
-    }
+    eventually("a job has begun", async || rig.number("SELECT count(*) FROM job_runs").await > 0).await;
 }
 
 const EFFECTS: &str = "SELECT count(*) FROM effects";
@@ -122,7 +122,7 @@ async fn a_message_is_acknowledged_when_its_job_is_done() {
     let (rig, queue) = rig().await;
     let worker = Working::start(rig.another(), queue.settings());
     queue.publish(r#"{"job": "effect", "args": {"is": "here"}}"#).await;
-    queue.until(PATIENCE, |seen| seen[0].acks == 1).await;
+    queue.until(|seen| seen[0].acks == 1).await;
     assert_eq!(rig.number("SELECT count(*) FROM effects WHERE what = 'here'").await, 1);
     worker.stop().await;
 }
@@ -134,10 +134,10 @@ async fn a_failed_job_is_never_acknowledged_and_done_as_soon_as_it_can_be() {
     let worker = Working::start(rig.another(), queue.settings());
     queue.publish(r#"{"job": "hindered"}"#).await;
     queue.publish(r#"{"job": "shaky"}"#).await;
-    queue.until(PATIENCE, |seen| seen[0].deliveries >= 3).await;
+    queue.until(|seen| seen[0].deliveries >= 3 && seen[1].acks == 1).await;
     assert_eq!((queue.seen().await[0].acks, rig.number(EFFECTS).await), (0, 1), "the one that has panicked was done");
     rig.owner.batch_execute("DROP TABLE obstacle").await.unwrap();
-    queue.until(PATIENCE, |seen| seen.iter().all(|seen| seen.acks == 1)).await;
+    queue.until(|seen| seen.iter().all(|seen| seen.acks == 1)).await;
     assert_eq!(rig.number(EFFECTS).await, 2);
     worker.stop().await;
 }
@@ -153,7 +153,7 @@ async fn poison_is_never_acknowledged_and_does_not_stop_the_others() {
     let meter = context.meter.clone();
     let worker = Working::start(context, queue.settings());
     queue.publish(r#"{"job": "effect"}"#).await;
-    queue.until(PATIENCE, |seen| seen[poison.len()].acks == 1 && seen[..poison.len()].iter().all(|seen| seen.deliveries >= 3)).await;
+    queue.until(|seen| seen[poison.len()].acks == 1 && seen[..poison.len()].iter().all(|seen| seen.deliveries >= 3)).await;
     assert!(queue.seen().await[..poison.len()].iter().all(|seen| seen.acks == 0));
     let mut registry = prometheus_client::registry::Registry::default();
     meter.register(&mut registry);
@@ -169,7 +169,7 @@ async fn a_schedule_that_is_published_five_times_has_one_effect() {
     for _ in 0..5 {
         queue.publish(r#"{"job": "effect"}"#).await;
     }
-    queue.until(PATIENCE, |seen| seen.iter().all(|seen| seen.acks == 1)).await;
+    queue.until(|seen| seen.iter().all(|seen| seen.acks == 1)).await;
     assert_eq!(rig.number(EFFECTS).await, 1);
     for worker in workers {
         worker.stop().await;
@@ -183,7 +183,7 @@ async fn a_thousand_messages_over_three_workers_have_one_effect_each() {
         queue.publish(format!(r#"{{"job": "effect", "key": "{n}", "args": {{"is": "{n}"}}}}"#)).await;
     }
     let workers: Vec<_> = (0..3).map(|_| Working::start(rig.another(), queue.settings())).collect();
-    queue.until(PATIENCE, |seen| seen.iter().all(|seen| seen.acks >= 1)).await;
+    queue.until(|seen| seen.iter().all(|seen| seen.acks >= 1)).await;
     let row = rig.owner.query_one("SELECT count(*), count(DISTINCT what) FROM effects", &[]).await.unwrap();
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (1000, 1000));
     for worker in workers {
@@ -198,14 +198,14 @@ async fn a_worker_whose_connection_is_cut_carries_on_when_it_is_there_again() {
     let settings = PubSubSettings { pubsub_emulator_host: Some(proxy.address.to_string()), ..queue.settings() };
     let worker = Working::start(rig.another(), settings);
     queue.publish(r#"{"job": "effect", "key": "before"}"#).await;
-    queue.until(PATIENCE, |seen| seen[0].acks == 1).await;
+    queue.until(|seen| seen[0].acks == 1).await;
     for key in ["first", "second"] {
         proxy.cut();
         queue.publish(format!(r#"{{"job": "effect", "key": "{key}"}}"#)).await;
-        sleep(Duration::from_secs(2)).await;
+        proxy.refuses().await;
         assert!(!worker.done.is_finished());
         proxy.mend();
-        queue.until(PATIENCE, |seen| seen.iter().all(|seen| seen.acks == 1)).await;
+        queue.until(|seen| seen.iter().all(|seen| seen.acks == 1)).await;
     }
     assert_eq!(rig.number(EFFECTS).await, 3);
     worker.stop().await;
@@ -216,14 +216,16 @@ async fn a_worker_that_is_asked_to_stop_finishes_what_runs_and_takes_nothing_new
     let (rig, queue) = rig().await;
     let settings = PubSubSettings { jobs_concurrency: 1, ..queue.settings() };
     let worker = Working::start(rig.another(), settings);
-    queue.publish(r#"{"job": "slow", "key": "1", "args": {"ms": 2000}}"#).await;
+    queue.publish(r#"{"job": "slow", "key": "1"}"#).await;
     until_begun(&rig).await;
     queue.publish(r#"{"job": "slow", "key": "2"}"#).await;
-    assert!(worker.stop().await < Duration::from_secs(4));
+    let end = worker.ask_to_stop();
+    rig.owner.batch_execute(OPEN_GATE).await.unwrap();
+    end.await;
     let seen = queue.seen().await;
     assert_eq!((seen[0].acks, seen[1].acks, rig.number(EFFECTS).await), (1, 0, 1));
     let next = Working::start(rig.another(), queue.settings());
-    queue.until(PATIENCE, |seen| seen[1].acks == 1).await;
+    queue.until(|seen| seen[1].acks == 1).await;
     next.stop().await;
 }
 
@@ -231,15 +233,16 @@ async fn a_worker_that_is_asked_to_stop_finishes_what_runs_and_takes_nothing_new
 async fn a_job_that_does_not_end_in_time_is_given_up_and_done_by_the_next_worker() {
     let (rig, queue) = rig().await;
     let worker = Working::start(rig.another(), queue.settings());
-    queue.publish(r#"{"job": "slow", "args": {"ms": 8000}}"#).await;
+    queue.publish(r#"{"job": "slow"}"#).await;
     until_begun(&rig).await;
-    assert!(worker.stop().await < Duration::from_secs(9));
+    worker.stop().await;
     assert_eq!((queue.seen().await[0].acks, rig.number(EFFECTS).await), (0, 0));
     // The given-up run's claim is still there, as if the worker had been killed: it ends by itself.
     let next = Working::start(rig.another(), queue.settings());
-    sleep(Duration::from_secs(2)).await;
+    queue.until(|seen| seen[0].deliveries >= 2).await;
+    rig.owner.batch_execute(OPEN_GATE).await.unwrap();
     rig.clock.advance(Duration::from_secs(21));
-    queue.until(PATIENCE, |seen| seen[0].acks == 1).await;
+    queue.until(|seen| seen[0].acks == 1).await;
     assert_eq!(rig.number(EFFECTS).await, 1);
     next.stop().await;
 }
@@ -248,9 +251,12 @@ async fn a_job_that_does_not_end_in_time_is_given_up_and_done_by_the_next_worker
 async fn a_message_stays_with_its_worker_for_as_long_as_the_job_takes() {
     let (rig, queue) = rig().await;
     let worker = Working::start(rig.another(), queue.settings());
+    queue.publish(r#"{"job": "slow"}"#).await;
+    until_begun(&rig).await;
     // Longer than a message stays with a worker that is not heard of.
-    queue.publish(r#"{"job": "slow", "args": {"ms": 13000}}"#).await;
-    queue.until(PATIENCE, |seen| seen[0].acks == 1).await;
+    sleep(Duration::from_secs(13)).await;
+    rig.owner.batch_execute(OPEN_GATE).await.unwrap();
+    queue.until(|seen| seen[0].acks == 1).await;
     assert_eq!((queue.seen().await[0].deliveries, rig.number(EFFECTS).await), (1, 1));
     worker.stop().await;
 }
@@ -281,12 +287,13 @@ async fn a_job_whose_worker_is_killed_in_the_middle_is_done_by_another_and_once(
     killed.args(["--exact", "worker::a_worker_in_a_process_of_its_own_for_another_test_to_kill"]);
     killed.env(DATABASE, rig.database.url()).env(SUBSCRIPTION, &queue.subscription).stdout(Stdio::null()).kill_on_drop(true);
     let mut killed = killed.spawn().unwrap();
-    queue.publish(r#"{"job": "slow", "args": {"ms": 3000}}"#).await;
+    queue.publish(r#"{"job": "slow"}"#).await;
     until_begun(&rig).await;
     killed.kill().await.unwrap();
+    rig.owner.batch_execute(OPEN_GATE).await.unwrap();
 
     let next = Working::start(elsewhere(rig.database.url().to_owned()), queue.settings());
-    queue.until(PATIENCE, |seen| seen[0].acks == 1).await;
+    queue.until(|seen| seen[0].acks == 1).await;
     assert!(queue.seen().await[0].deliveries >= 2);
     assert_eq!(rig.number(EFFECTS).await, 1);
     assert_eq!(rig.number("SELECT attempt::bigint FROM job_runs").await, 2);

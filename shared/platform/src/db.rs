@@ -33,11 +33,6 @@ pub use transaction::{Scope, Transaction};
 
 use crate::{Secret, domain::TenantId};
 
-/// How long one operation may take against PostgreSQL, waiting for a connection included.
-const DEADLINE: Duration = Duration::from_secs(2);
-/// How long a new connection may take.
-const CONNECT: Duration = Duration::from_secs(1);
-
 /// Names the tenant of a transaction.
 const SET_TENANT: &str = "-- db::set_tenant\nSELECT set_config('coditect.tenant', $1, true)";
 
@@ -56,6 +51,33 @@ pub struct DatabaseSettings {
     /// Connections that one process opens at the most
     #[arg(long, env = "DATABASE_POOL_SIZE", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_pool_size: u32,
+    /// Milliseconds that PostgreSQL may take for one operation, at most half of them to give a connection
+    #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=20_000))]
+    pub database_timeout_ms: u32,
+}
+
+impl DatabaseSettings {
+    /// How long one operation may take, waiting for a connection included.
+    const fn timeout(&self) -> Duration {
+        Duration::from_millis(self.database_timeout_ms as u64)
+    }
+
+    /// How long a connection may take, a new one or one from the pool.
+    fn connect_timeout(&self) -> Duration {
+        self.timeout() / 2
+    }
+
+    /// How long PostgreSQL itself goes on with a statement that nobody may wait for any more.
+    fn statement_timeout(&self) -> Duration {
+        self.timeout() + Duration::from_secs(3)
+    }
+
+    /// How to connect.
+    fn config(&self) -> Result<Config, Error> {
+        let mut config = parse(self.database_url.expose())?;
+        config.connect_timeout(self.connect_timeout());
+        Ok(config)
+    }
 }
 
 /// How long a transaction waits for what another has locked.
@@ -159,6 +181,7 @@ impl Error {
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: Pool,
+    timeout: Duration,
 }
 
 impl Database {
@@ -167,30 +190,31 @@ impl Database {
     /// # Errors
     /// [`Error::Settings`] if the URL or the certificates cannot be read.
     pub fn new(settings: &DatabaseSettings, role: Role) -> Result<Self, Error> {
-        let mut config = parse(settings.database_url.expose())?;
-        let options = config.get_options().unwrap_or_default();
-        config.options(format!("{options} -c role={} -c statement_timeout=5000 -c jit=off {}", role.name(), role.planning()));
+        let mut config = settings.config()?;
+        let (options, longest) = (config.get_options().unwrap_or_default(), settings.statement_timeout().as_millis());
+        config.options(format!("{options} -c role={} -c statement_timeout={longest} -c jit=off {}", role.name(), role.planning()));
         let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = if config.get_ssl_mode() == SslMode::Disable {
             Manager::from_config(config, tokio_postgres::NoTls, recycle)
         } else {
             Manager::from_config(config, tls::connector(settings.database_ca_file.as_deref())?, recycle)
         };
+        let connect = Some(settings.connect_timeout());
         let pool = Pool::builder(manager)
             .max_size(settings.database_pool_size as usize)
             // The one used last, whose server process has everything at hand still: taken by turns, each would find its caches cold.
             .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts { wait: Some(CONNECT), create: Some(CONNECT), recycle: Some(CONNECT) })
+            .timeouts(Timeouts { wait: connect, create: connect, recycle: connect })
             .build()
             .map_err(|error| Error::Settings(error.to_string()))?;
-        Ok(Self { pool })
+        Ok(Self { pool, timeout: settings.timeout() })
     }
 
     /// A connection for work that needs more than one statement.
     ///
     /// # Errors
-    /// [`Error::Pool`] if none comes free, or PostgreSQL cannot be reached, within a second.
+    /// [`Error::Pool`] if none comes free, or PostgreSQL cannot be reached, within half of `DATABASE_TIMEOUT_MS`.
     pub async fn client(&self) -> Result<deadpool_postgres::Client, Error> {
         Ok(self.pool.get().await?)
     }
@@ -200,7 +224,7 @@ impl Database {
     /// # Errors
     /// Any [`Error`]; after [`Error::Deadline`] it is not known whether the statement took effect.
     pub async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        within_deadline(async {
+        within(self.timeout, async {
             let client = self.client().await?;
             let statement = client.prepare_cached(sql).await?;
             Ok(client.query(&statement, params).await?)
@@ -224,7 +248,7 @@ impl Database {
     /// # Errors
     /// Any [`Error`], that of the first statement which failed; after [`Error::Deadline`] it is not known whether they took effect.
     pub async fn query_all_as(&self, statements: &[Statement<'_>], patience: Patience) -> Result<Vec<Vec<Row>>, Error> {
-        within_deadline(async {
+        within(self.timeout, async {
             let client = self.client().await?;
             let set_tenant = client.prepare_cached(SET_TENANT).await?;
             let mut prepared = Vec::with_capacity(statements.len());
@@ -290,7 +314,7 @@ pub struct PoolState {
 /// # Errors
 /// [`Error::Settings`], or [`Error::Query`] if PostgreSQL cannot be reached.
 pub async fn connect_as_login(settings: &DatabaseSettings) -> Result<tokio_postgres::Client, Error> {
-    let config = parse(settings.database_url.expose())?;
+    let config = settings.config()?;
     if config.get_ssl_mode() == SslMode::Disable {
         let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
         tokio::spawn(connection);
@@ -305,7 +329,7 @@ pub async fn connect_as_login(settings: &DatabaseSettings) -> Result<tokio_postg
 
 fn parse(url: &str) -> Result<Config, Error> {
     let mut config: Config = url.parse().map_err(|_| Error::Settings("DATABASE_URL is not a PostgreSQL URL".to_owned()))?;
-    config.connect_timeout(CONNECT).keepalives_idle(Duration::from_secs(30));
+    config.keepalives_idle(Duration::from_secs(30));
     if config.get_application_name().is_none() {
         config.application_name("coditect");
     }
@@ -336,7 +360,7 @@ async fn sent<T>(asking: impl Future<Output = T>) -> impl Future<Output = T> {
     }
 }
 
-fn within_deadline<T>(work: impl Future<Output = Result<T, Error>>) -> impl Future<Output = Result<T, Error>> {
-    let work = Box::pin(timeout(DEADLINE, work));
+fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> impl Future<Output = Result<T, Error>> {
+    let work = Box::pin(timeout(limit, work));
     async { work.await.unwrap_or(Err(Error::Deadline)) }
 }

@@ -11,6 +11,8 @@ use platform::{
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+use crate::{PATIENT_MS, eventually};
+
 /// A license made for a test, with its tenant and key.
 pub type Customer = Issued;
 
@@ -50,7 +52,7 @@ impl TestDatabase {
     /// # Panics
     /// If the server cannot be used.
     pub async fn on(url: &str) -> Self {
-        let server = settings(url);
+        let server = database_settings_of(url);
         let admin = db::connect_as_login(&server).await.expect("PostgreSQL can be reached");
         let template = format!("coditect_template_{MIGRATIONS_HASH}");
         // Any constant: it keeps two tests from making the template at once.
@@ -60,17 +62,17 @@ impl TestDatabase {
             let draft = format!("{template}_draft");
             admin.batch_execute(&format!("DROP DATABASE IF EXISTS {draft}")).await.expect("an old draft can be dropped");
             admin.batch_execute(&format!("CREATE DATABASE {draft}")).await.expect("a database can be made");
-            let mut client = db::connect_as_login(&settings(&renamed(url, &draft))).await.expect("it can be reached");
+            let mut client = db::connect_as_login(&database_settings_of(&renamed(url, &draft))).await.expect("it can be reached");
             db::migrate(&mut client).await.expect("the migrations run");
             drop(client);
-            let jobs = Database::new(&settings(&renamed(url, &draft)), Role::Jobs).expect("its settings make sense");
+            let jobs = Database::new(&database_settings_of(&renamed(url, &draft)), Role::Jobs).expect("its settings make sense");
             crate::keys::rotation(jobs).rotate().await.expect("a first leaf can be made");
             rename(&admin, &draft, &template).await;
         }
         let name = format!("coditect_test_{}", Uuid::new_v4().simple());
         admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await.expect("the template can be cloned");
         admin.query("SELECT pg_advisory_unlock(4711)", &[]).await.expect("the lock can be given back");
-        Self { settings: settings(&renamed(url, &name)), server, name }
+        Self { settings: database_settings_of(&renamed(url, &name)), server, name }
     }
 
     /// How to reach it, as the login that owns everything in it.
@@ -130,7 +132,7 @@ impl Drop for TestDatabase {
                     let admin = db::connect_as_login(&server).await.map_err(std::io::Error::other)?;
                     admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await.map_err(std::io::Error::other)
                 };
-                tokio::time::timeout(Duration::from_secs(5), work).await.unwrap_or(Ok(()))
+                tokio::time::timeout(Duration::from_secs(20), work).await.unwrap_or(Ok(()))
             })
         });
         let _ = drop_it.join();
@@ -139,17 +141,19 @@ impl Drop for TestDatabase {
 
 /// A clone's connection may linger for a moment: until it is gone the database cannot be renamed.
 async fn rename(admin: &Client, from: &str, to: &str) {
-    for _ in 0..100 {
-        if admin.batch_execute(&format!("ALTER DATABASE {from} RENAME TO {to}")).await.is_ok() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("the template {to} could not be made");
+    let rename = format!("ALTER DATABASE {from} RENAME TO {to}");
+    eventually("the template database is renamed", async || admin.batch_execute(&rename).await.is_ok()).await;
 }
 
-fn settings(url: &str) -> DatabaseSettings {
-    DatabaseSettings { database_url: Secret::from(url.to_owned()), database_ca_file: None, database_pool_size: 16 }
+/// A database at some URL, with a deadline that no slow machine misses.
+#[must_use]
+pub fn database_settings_of(url: &str) -> DatabaseSettings {
+    DatabaseSettings {
+        database_url: Secret::from(url.to_owned()),
+        database_ca_file: None,
+        database_pool_size: 16,
+        database_timeout_ms: PATIENT_MS,
+    }
 }
 
 /// The URL with another database in it.

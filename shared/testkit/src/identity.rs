@@ -2,8 +2,7 @@
 
 use std::{
     fmt::Display,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use aws_lc_rs::{
@@ -24,6 +23,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL}
 use platform::domain::Timestamp;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::eventually_is;
 
 /// Whom the tokens of tests are for.
 pub const AUDIENCE: &str = "coditect-test";
@@ -118,8 +119,8 @@ pub struct Answer {
     pub status: u16,
     /// What it says of caching.
     pub cache_control: String,
-    /// How long it lets its callers wait.
-    pub delay: Duration,
+    /// Whether it lets its callers wait until this is false.
+    pub is_held: bool,
     /// The body.
     pub body: String,
 }
@@ -128,6 +129,7 @@ pub struct Answer {
 struct Desk {
     answer: Answer,
     fetches: usize,
+    answers: usize,
 }
 
 /// A running provider with one key; gone when dropped.
@@ -150,8 +152,8 @@ impl IdentityProvider {
     /// If it cannot listen.
     pub async fn start(kid: &str) -> Self {
         let key = IssuerKey::generate(kid);
-        let answer = Answer { status: 200, cache_control: "public, max-age=3600".to_owned(), delay: Duration::ZERO, body: set(&[&key]) };
-        let desk = Arc::new(Mutex::new(Desk { answer, fetches: 0 }));
+        let answer = Answer { status: 200, cache_control: "public, max-age=3600".to_owned(), is_held: false, body: set(&[&key]) };
+        let desk = Arc::new(Mutex::new(Desk { answer, fetches: 0, answers: 0 }));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
         let host = listener.local_addr().expect("it has an address");
         let routes = Router::new().route("/keys", get(publish)).with_state(Arc::clone(&desk));
@@ -185,6 +187,12 @@ impl IdentityProvider {
         self.with(|desk| desk.fetches)
     }
 
+    /// How often it has answered.
+    #[must_use]
+    pub fn answers(&self) -> usize {
+        self.with(|desk| desk.answers)
+    }
+
     /// The claims of a good token for an hour.
     #[must_use]
     pub fn claims(&self, subject: &str, email: &str, now: Timestamp) -> Value {
@@ -216,13 +224,20 @@ fn set(keys: &[&IssuerKey]) -> String {
     json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() }).to_string()
 }
 
+fn look(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 async fn publish(State(desk): State<Arc<Mutex<Desk>>>) -> Response {
     let answer = {
-        let mut desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut desk = look(&desk);
         desk.fetches += 1;
         desk.answer.clone()
     };
-    tokio::time::sleep(answer.delay).await;
+    if answer.is_held {
+        eventually_is("the issuer may answer", || !look(&desk).answer.is_held).await;
+    }
+    look(&desk).answers += 1;
     let status = StatusCode::from_u16(answer.status).unwrap_or_default();
     (status, [(CACHE_CONTROL, answer.cache_control)], answer.body).into_response()
 }

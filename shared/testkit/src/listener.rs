@@ -1,18 +1,14 @@
 //! Whoever is told of spans and of errors: a collector and a Sentry in one, as a real HTTP peer.
 
-use std::time::Duration;
-
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use serde_json::Value;
 use tokio::{
     net::TcpListener,
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::JoinHandle,
-    time::timeout,
 };
 
-/// How long to wait for what must come.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::must_complete;
 
 /// A server that takes what it is told, and remembers it.
 #[derive(Debug)]
@@ -58,7 +54,7 @@ impl Listener {
     /// The next span of this name, with `service`, whose it is, as one more member; others are passed over.
     ///
     /// # Panics
-    /// If none comes within half a minute.
+    /// If none comes.
     pub async fn span(&mut self, name: &str) -> Value {
         let wait = async {
             loop {
@@ -68,15 +64,15 @@ impl Listener {
                 }
             }
         };
-        timeout(PATIENCE, wait).await.expect("the span comes")
+        must_complete(&format!("a span {name}"), wait).await
     }
 
     /// What Sentry is told next.
     ///
     /// # Panics
-    /// If nothing comes within half a minute.
+    /// If nothing comes.
     pub async fn error(&mut self) -> Value {
-        timeout(PATIENCE, self.errors.recv()).await.expect("it is told").expect("the server lives")
+        must_complete("an error", self.errors.recv()).await.expect("the server lives")
     }
 
     /// Whether it was told of an error that nobody has asked for.

@@ -1,23 +1,47 @@
 //! A function as the process it is in production.
 
 use std::{
+    fs::{self, File},
     net::TcpListener,
     process::Stdio,
-    time::{Duration, Instant},
+    sync::{Mutex, PoisonError},
 };
 
 use tokio::process::{Child, Command};
+use uuid::Uuid;
 
-use crate::keys;
+use crate::{PATIENT_MS, eventually, keys, must_complete};
 
-/// A port that nobody listens on now.
+/// The ports of [`free_port`]: below those that the system gives to connections, and above those of `scripts/services`.
+const PORTS: std::ops::Range<u16> = 30_000..32_700;
+
+/// Returns a port that nobody listens on, and that no other test gets before this process ends.
 ///
 /// # Panics
-/// If the machine has none.
+/// If there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-    listener.local_addr().expect("it has an address").port()
+    static LOCKS: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = std::env::temp_dir().join("coditect-test-ports");
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    let count = PORTS.end - PORTS.start;
+    let first = Uuid::new_v4().as_u128() % u128::from(count);
+    for step in 0..count {
+        let port = PORTS.start + (u16::try_from(first).expect("it is below the count") + step) % count;
+        // Another user's lock file cannot be opened: that port is not for us.
+        let Ok(lock) = File::create(folder.join(port.to_string())) else { continue };
+        if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            LOCKS.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
+            return port;
+        }
+    }
+    panic!("no port is free");
+}
+
+/// Settings under which a slow machine misses no deadline. A test of a deadline sets a shorter one.
+#[must_use]
+pub fn patience() -> [(&'static str, String); 3] {
+    ["REQUEST_TIMEOUT_MS", "DATABASE_TIMEOUT_MS", "REDIS_TIMEOUT_MS"].map(|name| (name, PATIENT_MS.to_string()))
 }
 
 /// A running function; killed when dropped.
@@ -35,7 +59,7 @@ impl Process {
     /// Starts a binary over these servers and waits until it answers.
     ///
     /// # Panics
-    /// If it does not start, or does not answer within ten seconds.
+    /// If it does not start or answer.
     pub async fn start(binary: &str, arguments: &[&str], database_url: &str, redis_url: &str) -> Self {
         Self::start_with(binary, arguments, database_url, redis_url, &[]).await
     }
@@ -43,7 +67,7 @@ impl Process {
     /// The same, with further settings.
     ///
     /// # Panics
-    /// If it does not start, or does not answer within ten seconds.
+    /// If it does not start or answer.
     pub async fn start_with(binary: &str, arguments: &[&str], database_url: &str, redis_url: &str, settings: &[(&str, &str)]) -> Self {
         let (port, metrics_port) = (free_port(), free_port());
         let mut command = Command::new(binary);
@@ -55,6 +79,7 @@ impl Process {
             // All tests call from one address, and some ask more than anybody may.
             .env("LIMIT_ANONYMOUS_PER_HOUR", "1000000")
             .env("LIMIT_PRINCIPAL_PER_HOUR", "1000000")
+            .envs(patience())
             .env("HOST", "127.0.0.1")
             .env("PORT", port.to_string())
             .env("METRICS_PORT", metrics_port.to_string())
@@ -69,21 +94,18 @@ impl Process {
             url: format!("http://127.0.0.1:{port}"),
             metrics_url: format!("http://127.0.0.1:{metrics_port}/metrics"),
         };
-        process.wait_for("/health/", Duration::from_secs(10)).await;
+        process.wait_for("/health/").await;
         process
     }
 
     /// Waits until a path answers 200.
     ///
     /// # Panics
-    /// If that takes longer than `patience`.
-    pub async fn wait_for(&self, path: &str, patience: Duration) {
+    /// If it never does.
+    pub async fn wait_for(&self, path: &str) {
         let (client, url) = (reqwest::Client::new(), format!("{}{path}", self.url));
-        let deadline = Instant::now() + patience;
-        while !client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200) {
-            assert!(Instant::now() < deadline, "{url} does not answer");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let is_ok = async || client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
+        eventually(&format!("{url} answers 200"), is_ok).await;
     }
 
     /// Its process id.
@@ -106,10 +128,10 @@ impl Process {
     /// Starts it again after it was killed, on its old port, and waits until it answers.
     ///
     /// # Panics
-    /// If it does not start, or does not answer within ten seconds.
+    /// If it does not start or answer.
     pub async fn start_again(&mut self) {
         self.child = self.command.spawn().expect("the function's binary starts");
-        self.wait_for("/health/", Duration::from_secs(10)).await;
+        self.wait_for("/health/").await;
     }
 
     /// Sends it a signal, named as `kill` names it.
@@ -121,14 +143,20 @@ impl Process {
         assert!(sent.is_ok_and(|status| status.success()), "a signal can be sent");
     }
 
-    /// Asks it to stop with SIGTERM; answers its exit code and how long it took.
+    /// Asks it to stop with SIGTERM, and returns its exit code.
     ///
     /// # Panics
-    /// If it does not stop within twelve seconds.
-    pub async fn terminate(&mut self) -> (Option<i32>, Duration) {
-        let begun = Instant::now();
+    /// If it does not stop.
+    pub async fn terminate(&mut self) -> Option<i32> {
         self.signal("TERM").await;
-        let status = tokio::time::timeout(Duration::from_secs(12), self.child.wait()).await.expect("it stops in time");
-        (status.expect("its status can be had").code(), begun.elapsed())
+        self.terminated().await
+    }
+
+    /// Waits for its end, and returns its exit code.
+    ///
+    /// # Panics
+    /// If it does not stop.
+    pub async fn terminated(&mut self) -> Option<i32> {
+        must_complete("the process stops", self.child.wait()).await.expect("its status can be had").code()
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use admin::statements;
 use platform::db::Role;
+use testkit::measured;
 
 use crate::{people::Person, rig::Rig};
 
@@ -94,9 +95,8 @@ async fn walk(rig: &Rig, who: &Person, query: &str) -> (usize, Duration, Duratio
 }
 
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "a measurement")]
-#[ignore = "a measurement, which takes a minute"]
-async fn each_page_of_100_000_licenses_answers_within_50_ms_at_any_depth() {
+#[ignore = "a measurement of scripts/bench"]
+async fn each_page_of_100_000_licenses_is_shown_at_any_depth() {
     let rig = Rig::start().await;
     rig.database.owner().await.batch_execute(&many(100_000)).await.unwrap();
     // Connections, statements and people are known before it counts.
@@ -104,7 +104,7 @@ async fn each_page_of_100_000_licenses_answers_within_50_ms_at_any_depth() {
         rig.get(who, "/api/v1/licenses?limit=1").await.expect(200);
     }
     let theirs = format!("&tenant_id={}", rig.ours.customer.tenant);
-    let mut slow = Vec::new();
+    let (mut most, mut detail) = (Duration::ZERO, String::new());
     for (who, query, at_least) in [
         (&rig.ours.member, String::new(), 100_000),
         (&rig.staff, String::new(), 200_000),
@@ -121,11 +121,10 @@ async fn each_page_of_100_000_licenses_answers_within_50_ms_at_any_depth() {
         (&rig.staff, "&expires_before=2099-01-01T00:00:00Z&status=suspended".to_owned(), 9_900),
     ] {
         let (seen, half, longest) = walk(&rig, who, &query).await;
-        println!("{:>6} {query:<60} {seen:>7} licenses, a page {half:?} (median), {longest:?} (longest)", who.standing.as_str());
         assert!(seen >= at_least, "{query}: {seen}");
-        if longest > SLOW {
-            slow.push((query, longest));
+        if longest > most {
+            (most, detail) = (longest, format!("{}: {query} of {seen} licenses, the median {half:?}", who.standing.as_str()));
         }
     }
-    assert!(slow.is_empty(), "{slow:?}");
+    measured("a page of 200,000 licenses", most.as_secs_f64() * 1000.0, "ms", "<= 50", &detail);
 }

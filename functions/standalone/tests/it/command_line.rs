@@ -26,6 +26,8 @@ async fn help_lists_every_setting() {
         "METRICS_PORT",
         "REQUEST_TIMEOUT_MS",
         "DATABASE_POOL_SIZE",
+        "DATABASE_TIMEOUT_MS",
+        "REDIS_TIMEOUT_MS",
         "SWEEP_INTERVAL",
         "SEALING_KEY",
         "ROOT_KEY_FILE",

@@ -9,7 +9,6 @@ mod client;
 mod command_line;
 mod described;
 mod faults;
-mod footprint;
 mod hostile_tokens;
 mod limits;
 mod operations;

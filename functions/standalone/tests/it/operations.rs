@@ -115,6 +115,7 @@ async fn no_secret_leaves_in_a_log_line() {
         .arg("serve")
         .envs([("DATABASE_URL", database.url()), ("REDIS_URL", redis.redis_url.expose()), ("HOST", "127.0.0.1")])
         .envs([("PORT", &port), ("METRICS_PORT", &metrics_port)])
+        .envs(testkit::patience())
         .envs(testkit::keys::settings())
         .env("LOG_LEVEL", "debug,tokio_postgres=info,hyper=info")
         .stdout(std::process::Stdio::piped())
@@ -123,15 +124,9 @@ async fn no_secret_leaves_in_a_log_line() {
         .unwrap();
     let http = reqwest::Client::new();
     let body = json!({ "license_key": customer.key.reveal(), "hardware_id": "secret-device", "user_email": "secret@test.example" });
-    let mut acquired = None;
-    for _ in 0..500 {
-        if let Ok(answer) = http.post(format!("http://127.0.0.1:{port}/api/v1/licenses/acquire")).json(&body).send().await {
-            acquired = Some(Answer::of(answer).await);
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    let session = acquired.unwrap().body["session_id"].as_str().unwrap().to_owned();
+    let url = format!("http://127.0.0.1:{port}/api/v1/licenses/acquire");
+    let answer = testkit::eventually_some("an answer", async || http.post(&url).json(&body).send().await.ok()).await;
+    let session = Answer::of(answer).await.body["session_id"].as_str().unwrap().to_owned();
     for operation in ["heartbeat", "release", "heartbeat"] {
         http.post(format!("http://127.0.0.1:{port}/api/v1/licenses/{operation}"))
             .json(&json!({ "session_id": session }))

@@ -7,23 +7,34 @@ use std::{
 };
 
 use platform::domain::Policy;
-use testkit::{Process, TestDatabase, policy, redis_settings};
+use testkit::{Process, TestDatabase, eventually, must_complete, policy, redis_settings};
 use tokio::{
-    process::{Child, Command},
-    time::sleep,
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
 };
 
 use crate::client::{BINARY, Platform};
 
-/// Seconds; a heartbeat every third.
-const TTL: u64 = 9;
+/// A heartbeat comes every third of it, and the other two thirds are left to a slow machine.
+const TTL: Duration = Duration::from_secs(60);
 
 async fn platform(seats: u32) -> Platform {
     let database = TestDatabase::new().await;
     let redis = redis_settings();
     let process = Process::start_with(BINARY, &["serve"], database.url(), redis.redis_url.expose(), &[("SWEEP_INTERVAL", "1")]).await;
-    let customer = database.customer(Policy { session_ttl: Duration::from_secs(TTL), ..policy(seats) }).await;
+    let customer = database.customer(Policy { session_ttl: TTL, ..policy(seats) }).await;
     Platform { process, database, customer, http: reqwest::Client::new() }
+}
+
+/// Waits until the platform has answered so many heartbeats more.
+async fn heartbeats(platform: &Platform, more: u64) {
+    let count = async || {
+        let page = reqwest::get(&platform.process.metrics_url).await.unwrap().text().await.unwrap();
+        let counter = r#"coditect_http_requests_total{route="/api/v1/licenses/heartbeat",method="POST",status="200"} "#;
+        page.lines().find_map(|line| line.strip_prefix(counter)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let before = count().await;
+    eventually("more heartbeats", async || count().await >= before + more).await;
 }
 
 /// What the command keeps between calls, and the root it trusts; gone when dropped.
@@ -51,11 +62,50 @@ impl Home {
         command
     }
 
-    /// Runs a shell's line with a seat.
-    fn run(&self, platform: &Platform, line: &str) -> Command {
+    /// A shell's line that runs with a seat, once the program waits for [`Running::go_on`].
+    fn run(&self, platform: &Platform, name: &str, line: &str) -> Command {
+        let (started, gate) = (self.0.join(format!("{name}-started")), self.0.join(format!("{name}-gate")));
+        let line = format!("unset LD_PRELOAD; touch {}; until [ -e {} ]; do sleep 0.1; done; {line}", started.display(), gate.display());
         let mut command = self.seat(platform);
-        command.args(["run", "--email", "user@test.example", "--", "sh", "-c", line]);
+        command.args(["run", "--email", "user@test.example", "--", "sh", "-c", &line]).stderr(Stdio::piped());
         command
+    }
+
+    /// Starts what [`Home::run`] has made, and waits until the program has its seat.
+    async fn start(&self, name: &str, mut command: Command) -> Running {
+        let mut child = command.spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        let started = self.0.join(format!("{name}-started"));
+        eventually("the program runs", async || started.exists()).await;
+        Running { child, stderr, gate: self.0.join(format!("{name}-gate")) }
+    }
+}
+
+/// A program with a seat.
+struct Running {
+    child: Child,
+    stderr: Lines<BufReader<ChildStderr>>,
+    gate: PathBuf,
+}
+
+impl Running {
+    /// Waits until the command says something.
+    async fn says(&mut self, text: &str) {
+        let lines = async {
+            while let Some(line) = self.stderr.next_line().await.unwrap() {
+                if line.contains(text) {
+                    return;
+                }
+            }
+            panic!("it ended without saying {text}");
+        };
+        must_complete(text, lines).await;
+    }
+
+    /// Lets the program go on to its end, and returns the command's exit code.
+    async fn go_on(self) -> Option<i32> {
+        std::fs::write(&self.gate, "").unwrap();
+        exit_code(self.child).await
     }
 }
 
@@ -66,7 +116,7 @@ impl Drop for Home {
 }
 
 async fn exit_code(mut child: Child) -> Option<i32> {
-    tokio::time::timeout(Duration::from_secs(60), child.wait()).await.unwrap().unwrap().code()
+    must_complete("the command ends", child.wait()).await.unwrap().code()
 }
 
 /// How the sessions of the platform have ended, in the order they began; empty for one that lives.
@@ -79,28 +129,28 @@ async fn endings(platform: &Platform) -> Vec<String> {
 async fn a_platform_that_is_killed_and_comes_back_is_not_noticed() {
     let mut platform = platform(1).await;
     let home = Home::new(&platform).await;
-    let run = home.run(&platform, &format!("sleep {}; exit 7", TTL + 3)).spawn().unwrap();
-    sleep(Duration::from_secs(1)).await;
+    let mut run = home.start("run", home.run(&platform, "run", "exit 7")).await;
     platform.process.kill().await;
-    sleep(Duration::from_secs(TTL / 2)).await;
+    run.says("cannot be reached").await;
     platform.process.start_again().await;
-    assert_eq!(exit_code(run).await, Some(7));
+    run.says("held again").await;
+    assert_eq!(run.go_on().await, Some(7));
     assert_eq!(endings(&platform).await, ["released"]);
 }
 
 #[tokio::test]
-async fn a_network_that_is_cut_for_two_thirds_of_a_ttl_is_not_noticed() {
+async fn a_network_that_is_cut_is_not_noticed_while_the_seat_lasts() {
     let platform = platform(1).await;
     let home = Home::new(&platform).await;
-    let run = home.run(&platform, &format!("sleep {}; exit 8", 2 * TTL)).spawn().unwrap();
-    // Just after a heartbeat: connections open, and nothing answers.
-    sleep(Duration::from_millis(3_500)).await;
+    let mut run = home.start("run", home.run(&platform, "run", "exit 8")).await;
+    // Connections are open, and nothing answers.
     platform.process.signal("STOP").await;
-    sleep(Duration::from_secs(TTL * 2 / 3 - 1)).await;
+    run.says("cannot be reached").await;
     let verified = home.seat(&platform).args(["verify", "--json"]).output().await.unwrap();
     platform.process.signal("CONT").await;
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
-    assert_eq!(exit_code(run).await, Some(8));
+    run.says("held again").await;
+    assert_eq!(run.go_on().await, Some(8));
     assert_eq!(endings(&platform).await, ["released"]);
 }
 
@@ -108,12 +158,11 @@ async fn a_network_that_is_cut_for_two_thirds_of_a_ttl_is_not_noticed() {
 async fn two_runs_on_one_machine_share_a_seat_and_a_killed_program_gives_it_back() {
     let platform = platform(1).await;
     let home = Home::new(&platform).await;
-    let long = home.run(&platform, "sleep 4; kill -KILL $$").spawn().unwrap();
-    sleep(Duration::from_secs(1)).await;
-    let short = home.run(&platform, "exit 3").spawn().unwrap();
-    assert_eq!(exit_code(short).await, Some(3));
+    let long = home.start("long", home.run(&platform, "long", "kill -KILL $$")).await;
+    let short = home.start("short", home.run(&platform, "short", "exit 3")).await;
+    assert_eq!(short.go_on().await, Some(3));
     assert_eq!(endings(&platform).await, [""], "the other run still sits");
-    assert_eq!(exit_code(long).await, Some(128 + 9));
+    assert_eq!(long.go_on().await, Some(128 + 9));
     assert_eq!(endings(&platform).await, ["released"]);
 }
 
@@ -130,18 +179,17 @@ async fn a_clock_set_back_an_hour_does_not_disturb_a_run_and_proves_nothing_offl
         command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     };
     set("+0");
-    let mut run = home.run(&platform, &format!("unset LD_PRELOAD; sleep {}; exit 9", TTL + 3));
-    fake(&mut run);
-    let run = run.spawn().unwrap();
-    sleep(Duration::from_secs(2)).await;
+    let mut command = home.run(&platform, "run", "exit 9");
+    fake(&mut command);
+    let run = home.start("run", command).await;
     set("-1h");
-    sleep(Duration::from_secs(2)).await;
     let mut verify = home.seat(&platform);
     verify.args(["verify", "--json"]);
     fake(&mut verify);
     let verified = verify.output().await.unwrap();
     let said = String::from_utf8([verified.stdout, verified.stderr].concat()).unwrap();
     assert!(!verified.status.success() && said.contains("clock_turned_back"), "{said}");
-    assert_eq!(exit_code(run).await, Some(9), "the seat was held by the monotonic clock");
+    heartbeats(&platform, 2).await;
+    assert_eq!(run.go_on().await, Some(9), "the seat was held by the monotonic clock");
     assert_eq!(endings(&platform).await, ["released"]);
 }

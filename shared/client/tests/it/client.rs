@@ -6,15 +6,13 @@ mod offline;
 mod sharing;
 mod trust;
 
-use std::time::Duration;
-
 use coditect_license::SeatStatus;
+use testkit::must_complete;
 use tokio::sync::watch;
 
 /// The status once it is as wanted.
 async fn status(status: &mut watch::Receiver<SeatStatus>, wanted: impl FnMut(&SeatStatus) -> bool) -> SeatStatus {
-    let found = tokio::time::timeout(Duration::from_secs(10), status.wait_for(wanted)).await;
-    found.expect("within ten seconds").expect("before the seat is gone").clone()
+    must_complete("the status", status.wait_for(wanted)).await.expect("before the seat is gone").clone()
 }
 
 fn is_held(status: &SeatStatus) -> bool {

@@ -4,10 +4,11 @@ mod losing;
 mod running;
 mod scripting;
 
-use std::{ffi::OsStr, fs, path::PathBuf, process::Stdio, time::Duration};
+use std::{ffi::OsStr, fs, path::PathBuf, process::Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::must_complete;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStderr, ChildStdout, Command},
@@ -37,7 +38,21 @@ struct Running {
 
 impl Machine {
     async fn start(ttl: u64) -> Self {
-        let machine = Self { peer: Peer::start(ttl).await, folder: tempfile::tempdir().unwrap() };
+        Self::with(Peer::start(ttl).await)
+    }
+
+    /// With [`Peer::beating`].
+    async fn beating() -> Self {
+        Self::with(Peer::beating().await)
+    }
+
+    /// With [`Peer::fleeting`].
+    async fn fleeting() -> Self {
+        Self::with(Peer::fleeting().await)
+    }
+
+    fn with(peer: Peer) -> Self {
+        let machine = Self { peer, folder: tempfile::tempdir().unwrap() };
         fs::write(machine.path("root.json"), machine.peer.root()).unwrap();
         machine
     }
@@ -63,6 +78,15 @@ impl Machine {
         done(&mut self.seat(arguments)).await
     }
 
+    /// A shell script's wait for [`Machine::open_gate`].
+    fn gate(&self) -> String {
+        format!("until [ -e {} ]; do sleep 0.05; done", self.path("gate").display())
+    }
+
+    fn open_gate(&self) {
+        fs::write(self.path("gate"), "").unwrap();
+    }
+
     /// `seat run` over a shell script.
     fn run(&self, options: &[&str], script: &str) -> Running {
         let arguments = [&["run"], options, &["--", "sh", "-c", script]].concat();
@@ -82,7 +106,7 @@ fn bare<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
 }
 
 async fn done(command: &mut Command) -> Done {
-    let output = tokio::time::timeout(Duration::from_secs(20), command.output()).await.expect("it ends").unwrap();
+    let output = must_complete("the command ends", command.output()).await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Done { code: output.status.code().expect("the command itself is not killed"), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
@@ -105,7 +129,7 @@ impl Running {
             }
             panic!("it ended without printing {line}");
         };
-        tokio::time::timeout(Duration::from_secs(10), lines).await.expect("within ten seconds");
+        must_complete(line, lines).await;
     }
 
     /// Waits until the command says something on standard error.
@@ -118,7 +142,7 @@ impl Running {
             }
             panic!("it ended without saying {text}");
         };
-        tokio::time::timeout(Duration::from_secs(10), lines).await.expect("within ten seconds");
+        must_complete(text, lines).await;
     }
 
     async fn signal(&self, signal: &str) {
@@ -127,7 +151,7 @@ impl Running {
 
     /// Its exit code; none if it was killed itself.
     async fn ends(&mut self) -> Option<i32> {
-        tokio::time::timeout(Duration::from_secs(15), self.child.wait()).await.expect("it ends").unwrap().code()
+        must_complete("the command ends", self.child.wait()).await.unwrap().code()
     }
 }
 

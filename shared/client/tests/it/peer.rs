@@ -18,6 +18,7 @@ use axum::{
 };
 use coditect_license::{Builder, Client, RootKey};
 use serde_json::{Value, json};
+pub(crate) use testkit::eventually_is as wait_until;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 pub(crate) use platform::{Answer, Platform, now, problem, seconds};
@@ -75,6 +76,22 @@ impl Peer {
         Self { url: format!("http://127.0.0.1:{port}"), port, scene, server }
     }
 
+    /// One that asks for a heartbeat every second, of sessions that outlive whatever a slow machine does meanwhile.
+    pub(crate) async fn beating() -> Self {
+        Self::with_heartbeats(180).await
+    }
+
+    /// One that asks for a heartbeat every second, of sessions that end ten seconds after the last.
+    pub(crate) async fn fleeting() -> Self {
+        Self::with_heartbeats(10).await
+    }
+
+    async fn with_heartbeats(ttl: u64) -> Self {
+        let peer = Self::start(ttl).await;
+        peer.platform(|platform| platform.heartbeat_after = Some(1));
+        peer
+    }
+
     /// Refuses connections from now on, and breaks those there are.
     pub(crate) fn stop(&self) {
         self.scene().down = true;
@@ -92,6 +109,11 @@ impl Peer {
     /// Has the next requests of an operation go wrong, one after the other.
     pub(crate) fn fault(&self, operation: &'static str, faults: impl IntoIterator<Item = Fault>) {
         self.scene().faults.push((operation, faults.into_iter().collect()));
+    }
+
+    /// Has no more requests go wrong.
+    pub(crate) fn no_more_faults(&self) {
+        self.scene().faults.clear();
     }
 
     /// Changes the answer to the next request of an operation.
@@ -119,7 +141,7 @@ impl Peer {
     pub(crate) fn builder(&self) -> Builder {
         let root = RootKey::from_jwk(&self.root()).unwrap();
         let builder = Client::builder(&self.url, KEY).hardware_id("device-1").user_email("ada@example.com").root(root);
-        builder.patience(Duration::from_secs(5)).request_timeout(Duration::from_secs(2))
+        builder.patience(Duration::from_secs(120)).request_timeout(Duration::from_secs(60))
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -134,15 +156,6 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         self.server.abort();
-    }
-}
-
-/// Waits until something is so.
-pub(crate) async fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{what}: not within ten seconds");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

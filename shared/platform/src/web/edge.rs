@@ -236,7 +236,7 @@ mod tests {
             host: [127, 0, 0, 1].into(),
             port: 0,
             metrics_port: 0,
-            request_timeout_ms: 30,
+            request_timeout_ms: 60_000,
             trusted_proxy_hops: 0,
             cors_origins: "https://console.example".parse().unwrap(),
             telemetry: TelemetrySettings::default(),
@@ -254,9 +254,12 @@ mod tests {
             .route("/broken", get(panics));
         let metrics = Arc::new(Metrics::new(prometheus_client::registry::Registry::default()));
         let limits = LimitSettings { limit_anonymous_per_hour: 0, limit_principal_per_hour: 0, limit_public_per_hour: 0 };
-        let redis = RedisSettings { redis_url: Secret::from("redis://127.0.0.1:1".to_owned()), redis_ca_file: None };
+        let redis = RedisSettings { redis_url: Secret::from("redis://127.0.0.1:1".to_owned()), redis_ca_file: None, redis_timeout_ms: 800 };
         let limiter = Arc::new(Limiter::new(RedisLink::new(&redis).unwrap(), limits));
-        let app = shell(routes, &settings(), metrics, limiter, async || vec!["redis"]);
+        // Short for the one that never answers; a slow machine must not miss it elsewhere.
+        let request_timeout_ms = if path == "/slow" { 30 } else { 60_000 };
+        let http = HttpSettings { request_timeout_ms, ..settings() };
+        let app = shell(routes, &http, metrics, limiter, async || vec!["redis"]);
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);

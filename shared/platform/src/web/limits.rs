@@ -112,12 +112,7 @@ pub fn limited_as_public(routes: Router, limiter: Arc<Limiter>) -> Router {
     routes.route_layer(middleware::from_fn_with_state(limiter, as_public))
 }
 
-async fn as_public(
-    State(limiter): State<Arc<Limiter>>,
-    client: ClientAddress,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
+async fn as_public(State(limiter): State<Arc<Limiter>>, client: ClientAddress, request: Request, next: Next) -> Result<Response, ApiError> {
     let response = next.run(request).await;
     if response.status() != StatusCode::NOT_MODIFIED {
         limiter.check(LimitKind::Public, &client.network()).await.passed()?;

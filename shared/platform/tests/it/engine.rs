@@ -7,7 +7,7 @@ use platform::{
     domain::{Clock, EndReason, Refusal, SeatUnit, SessionId, SessionKey},
     seats::{Acquired, Heartbeat, Inspected, RedisSettings},
 };
-use testkit::{Customer, policy};
+use testkit::{Customer, eventually, policy};
 
 use crate::rig::{Rig, applicant, application, on_both, vandal};
 
@@ -344,8 +344,9 @@ async fn a_seat_that_is_taken_at_the_same_moment_costs_nobody_else_of_the_commit
     other.execute(sit, &[&customer.tenant.as_uuid(), &customer.license.as_uuid(), &rig.clock.now()]).await.unwrap();
     let acquired = join_all((1..=10).map(|number| seat(format!("new-{number}"))));
     let released = join_all(old.iter().map(|seat| rig.release(seat.session)));
+    let waits = "SELECT count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database()";
     let commit = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        eventually("somebody waits for that number", async || rig.owner.query_one(waits, &[]).await.unwrap().get(0)).await;
         other.batch_execute("COMMIT").await.unwrap();
     };
     let (acquired, released, ()) = tokio::join!(acquired, released, commit);
@@ -364,21 +365,18 @@ async fn a_tenant_whose_record_is_locked_holds_up_no_other(redis: RedisSettings)
     let other = rig.database.owner().await;
     other.batch_execute("BEGIN").await.unwrap();
     other.execute("SELECT FROM sessions WHERE license_id = $1 FOR UPDATE", &[&locked.license.as_uuid()]).await.unwrap();
-    let begun = std::time::Instant::now();
     let of_locked = join_all(stuck.iter().map(async |seat| rig.release(seat.session).await));
+    // All that the others ask for is done before the lock is given back.
     let of_free = async {
         for (number, seat) in old.iter().enumerate() {
             let device = format!("new-{number}");
             let (released, acquired) = tokio::join!(rig.release(seat.session), rig.seat(&free, &device));
             assert!(released.is_some() && acquired.license.id == free.license);
         }
-        let took = begun.elapsed();
         other.batch_execute("COMMIT").await.unwrap();
-        took
     };
-    let (of_locked, took) = tokio::join!(of_locked, of_free);
+    let (of_locked, ()) = tokio::join!(of_locked, of_free);
     assert!(of_locked.iter().all(Option::is_some));
-    assert!(took < Duration::from_millis(1500), "{took:?}");
     assert_eq!(rig.open_sessions().await, 8);
     // Each is in its own tenant's audit log.
     let audited = "SELECT count(*) FILTER (WHERE action = 'session.acquired'), count(*) FILTER (WHERE action = 'session.released')

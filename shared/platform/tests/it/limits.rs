@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use platform::{
-    Secret,
     domain::{Allowance, LicenseKey, LimitKind, Refusal, SessionId, SessionKey, Verdict},
     seats::{Acquired, Counted, Engine, Heartbeat, Inspected, LimitSettings, Limiter, RedisLink, RedisSettings},
 };
@@ -264,7 +263,7 @@ async fn without_a_limit_nobody_is_counted(redis: RedisSettings) {
 #[tokio::test]
 async fn if_the_store_is_down_requests_are_let_through_and_counted() {
     for url in [format!("redis://127.0.0.1:{}", free_port()), format!("redis://127.0.0.1:{0},redis://127.0.0.1:{0}", free_port())] {
-        let redis = RedisSettings { redis_url: Secret::from(url), redis_ca_file: None };
+        let redis = testkit::redis_settings_of(&url);
         let limiter = Limiter::new(RedisLink::new(&redis).unwrap(), limits(1));
         let mut registry = prometheus_client::registry::Registry::default();
         limiter.register(&mut registry);

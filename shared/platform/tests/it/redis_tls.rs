@@ -3,15 +3,13 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use platform::{
-    Secret,
     domain::{LimitKind, Verdict},
     seats::{LimitSettings, Limiter, RedisLink, RedisSettings},
 };
-use testkit::free_port;
+use testkit::{eventually, free_port};
 
 /// A server of TLS alone, a cluster of one, and the certificates of its CA and of another one.
 struct Server {
@@ -49,16 +47,13 @@ impl Server {
     }
 
     async fn until_it_answers(&self, answer: &str, command: &[&str]) {
-        for _ in 0..200 {
+        let answers = async || {
             let mut client = Command::new("redis-cli");
             client.args(["--tls", "--cacert", "ours.pem", "-h", "127.0.0.1", "-p", &self.port.to_string()]).args(command);
             let output = client.current_dir(&self.folder).output().unwrap();
-            if String::from_utf8_lossy(&output.stdout).contains(answer) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("redis-server did not answer {command:?} with {answer}");
+            String::from_utf8_lossy(&output.stdout).contains(answer)
+        };
+        eventually(&format!("redis-server answers {command:?} with {answer}"), answers).await;
     }
 
     /// As the only server, and as a node of a cluster.
@@ -87,7 +82,7 @@ fn openssl(folder: &Path, arguments: &[&str]) {
 }
 
 fn link(url: &str, redis_ca_file: Option<PathBuf>) -> redis::RedisResult<RedisLink> {
-    RedisLink::new(&RedisSettings { redis_url: Secret::from(url.to_owned()), redis_ca_file })
+    RedisLink::new(&RedisSettings { redis_ca_file, ..testkit::redis_settings_of(url) })
 }
 
 async fn is_reached(url: &str, redis_ca_file: Option<PathBuf>) -> bool {

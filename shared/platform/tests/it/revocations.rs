@@ -1,6 +1,6 @@
 //! Revoked sessions stay revoked, whatever becomes of Redis.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use platform::{
     domain::EndReason,
@@ -47,7 +47,10 @@ async fn a_rebuild_does_not_bring_a_revoked_session_back_neither_from_nothing_no
     revoke(&rig, &seat).await;
     let (engine, license, key) = (rig.another_engine(), customer.license, seat.session.key);
     let taking = tokio::spawn(async move { engine.take_out(license, key).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // It asks for the lock meanwhile.
+    for _ in 0..20 {
+        redis::cmd("PING").exec_async(&mut redis).await.unwrap();
+    }
     assert!(!taking.is_finished(), "it waits for the rebuild");
     vandal::restore(&mut redis, &customer, &before).await;
     redis::cmd("DEL").arg(format!("{{{license}}}:lock")).exec_async(&mut redis).await.unwrap();

@@ -1,13 +1,11 @@
-//! Sizes: what a session costs in Redis, and how long a large license takes to come back.
-
-use std::time::{Duration, Instant};
+//! Sizes: a large license comes back whole, and what a session costs in Redis. How long it takes, `scripts/bench` measures.
 
 use testkit::{policy, redis_settings};
 
 use crate::rig::{Rig, vandal};
 
 #[tokio::test]
-async fn ten_thousand_sessions_are_rebuilt_within_a_second_in_at_most_500_bytes_each() {
+async fn ten_thousand_sessions_are_rebuilt_in_at_most_500_bytes_each() {
     let rig = Rig::on(redis_settings()).await;
     let customer = rig.database.customer(policy(10_001)).await;
     let fill = "INSERT INTO sessions (id, tenant_id, license_id, seat, holder, hardware_id, user_email, started_at, expires_at)
@@ -15,11 +13,8 @@ async fn ten_thousand_sessions_are_rebuilt_within_a_second_in_at_most_500_bytes_
                 FROM generate_series(1, 10000) n";
     let now = platform::domain::Clock::now(&*rig.clock);
     rig.owner.execute(fill, &[&customer.tenant.as_uuid(), &customer.license.as_uuid(), &now]).await.unwrap();
-    let begun = Instant::now();
     let seat = rig.seat(&customer, "one-more").await;
-    let took = begun.elapsed();
     assert_eq!((seat.number.get(), seat.occupancy.used), (10_001, 10_001));
-    assert!(took < Duration::from_secs(1), "the rebuild took {took:?}");
 
     let mut redis = vandal::connection().await;
     let mut bytes = 0;

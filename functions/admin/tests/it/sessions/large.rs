@@ -1,4 +1,4 @@
-//! A million sessions: each page of each list within 50 milliseconds, at any depth.
+//! A million sessions: each page of each list, at any depth. `scripts/bench` runs this and judges its figures.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use platform::{
     domain::{Clock, LicenseId, TenantId, Timestamp, rfc3339},
     signing::SealingKey,
 };
-use testkit::keys;
+use testkit::{keys, measured};
 use uuid::Uuid;
 
 use super::PATH;
@@ -79,9 +79,8 @@ async fn slowest(rig: &Rig, who: &Person, tenant: Option<TenantId>, query: &str)
 }
 
 #[tokio::test]
-#[ignore = "a measurement of minutes"]
-#[expect(clippy::print_stdout, reason = "a measurement tells what it has measured")]
-async fn a_million_sessions_are_listed_page_by_page_within_50_milliseconds_whatever_the_filter() {
+#[ignore = "a measurement of scripts/bench"]
+async fn a_million_sessions_are_listed_page_by_page_whatever_the_filter() {
     let rig = Rig::start().await;
     let ours = &rig.ours.customer;
     let begin = rig.clock.now() - Duration::from_secs(DAYS * 86_400);
@@ -127,17 +126,16 @@ async fn a_million_sessions_are_listed_page_by_page_within_50_milliseconds_whate
         ("own", &rig.ours.guest, Some(ours.tenant)),
         ("staff", &rig.staff, None),
     ];
-    let mut slow = Vec::new();
+    let (mut longest, mut detail) = (Duration::ZERO, String::new());
     for limit in [50, 200] {
         for query in &queries {
             for (whose, who, tenant) in everybody {
                 let (took, depth, shown) = slowest(&rig, who, tenant, &format!("limit={limit}&{query}")).await;
-                println!("{:6.1} ms at {depth:3} %, {shown:5} shown, {whose}, limit={limit}&{query}", took.as_secs_f64() * 1000.0);
-                if took > MOST {
-                    slow.push(format!("{whose} limit={limit}&{query}: {took:?}"));
+                if took > longest {
+                    (longest, detail) = (took, format!("{whose}, limit={limit}&{query}, at {depth} %, {shown} shown"));
                 }
             }
         }
     }
-    assert!(slow.is_empty(), "{slow:#?}");
+    measured("a page of 1,000,000 sessions", longest.as_secs_f64() * 1000.0, "ms", "<= 50", &detail);
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use coditect_license::Error;
 use serde_json::{Value, json};
+use testkit::must_complete;
 
 use crate::peer::{Answer, Fault, KEY, Peer, problem, wait_until};
 
@@ -63,8 +64,8 @@ async fn a_lost_answer_takes_no_second_seat_and_is_no_error() {
 async fn an_acquire_that_gave_up_is_carried_on_by_the_next() {
     let peer = Peer::start(360).await;
     peer.platform(|platform| platform.license["seat_unit"] = "process".into());
-    peer.fault("acquire", (0..20).map(|_| Fault::LoseAnswer));
-    let client = peer.builder().patience(Duration::from_millis(300)).build().unwrap();
+    peer.fault("acquire", (0..12).map(|_| Fault::LoseAnswer));
+    let client = peer.builder().patience(Duration::from_secs(2)).build().unwrap();
     let error = client.acquire().await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     while client.acquire().await.is_err() {}
@@ -75,9 +76,12 @@ async fn an_acquire_that_gave_up_is_carried_on_by_the_next() {
 async fn an_acquire_that_was_cancelled_is_carried_on_by_the_next() {
     let peer = Peer::start(360).await;
     peer.platform(|platform| platform.license["seat_unit"] = "process".into());
-    peer.fault("acquire", [Fault::Slow(Duration::from_secs(1))]);
+    peer.fault("acquire", [Fault::Slow(Duration::from_secs(3600))]);
     let client = peer.client();
-    assert!(tokio::time::timeout(Duration::from_millis(300), client.acquire()).await.is_err());
+    tokio::select! {
+        _ = client.acquire() => panic!("there is no answer yet"),
+        () = wait_until("an acquire", || !peer.calls("acquire").is_empty()) => {}
+    }
     let _seat = client.acquire().await.unwrap();
     assert_eq!(peer.platform(|platform| platform.sessions.len()), 1);
 }
@@ -97,8 +101,8 @@ async fn a_repeated_answer_whose_session_has_ended_since_is_asked_for_anew() {
 #[tokio::test]
 async fn a_server_that_is_slow_for_once_is_asked_again() {
     let peer = Peer::start(360).await;
-    peer.fault("acquire", [Fault::Slow(Duration::from_secs(2))]);
-    let client = peer.builder().request_timeout(Duration::from_millis(300)).build().unwrap();
+    peer.fault("acquire", [Fault::Slow(Duration::from_secs(3600))]);
+    let client = peer.builder().request_timeout(Duration::from_secs(2)).build().unwrap();
     let _seat = client.acquire().await.unwrap();
     assert_eq!(peer.platform(|platform| platform.sessions.len()), 1);
 }
@@ -117,9 +121,9 @@ async fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
 async fn a_server_that_asks_for_more_patience_than_there_is_ends_the_acquire_at_once() {
     let peer = Peer::start(360).await;
     peer.fault("acquire", [say(429, "rate_limited", Some(3600))]);
-    let begun = Instant::now();
-    let error = peer.client().acquire().await.unwrap_err();
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    // Whoever waited for as long as there is patience would be noticed.
+    let client = peer.builder().patience(Duration::from_secs(3000)).build().unwrap();
+    let error = must_complete("the refusal", client.acquire()).await.unwrap_err();
     let Error::Unreachable { retry_after: Some(retry_after), .. } = error else { panic!("{error}") };
     assert_eq!(retry_after, Duration::from_secs(3600));
 }
@@ -179,13 +183,13 @@ async fn a_platform_that_is_not_there_is_unreachable_after_the_clients_patience(
     let begun = Instant::now();
     let error = client.acquire().await.unwrap_err();
     assert!(matches!(&error, Error::Unreachable { why, .. } if why.contains("Connection refused")), "{error}");
-    assert!((Duration::from_millis(300)..Duration::from_secs(2)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
     assert!(!printed(&error).contains("SECRET"));
 }
 
 #[tokio::test]
 async fn each_operation_may_be_elsewhere() {
-    let peer = Peer::start(2).await;
+    let peer = Peer::beating().await;
     let root = coditect_license::RootKey::from_jwk(&peer.root()).unwrap();
     let client = coditect_license::Client::builder("http://127.0.0.1:1", KEY)
         .hardware_id("device-1")

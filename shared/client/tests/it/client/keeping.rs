@@ -9,23 +9,26 @@ use coditect_license::{Ending, Loss, Refusal, SeatStatus, Trouble};
 use serde_json::Value;
 
 use super::{is_held, is_in_danger, is_lost, status};
-use crate::peer::{Fault, Peer, now, problem, wait_until};
+use crate::peer::{Fault, Peer, now, problem, seconds, wait_until};
 
 #[tokio::test]
 async fn a_seat_outlives_its_ttl_by_heartbeats() {
-    let peer = Peer::start(3).await;
+    let peer = Peer::fleeting().await;
+    let begun = Instant::now();
     let seat = peer.client().acquire().await.unwrap();
     let first = seat.lease();
-    tokio::time::sleep(Duration::from_millis(4500)).await;
+    wait_until("the first lease has ended", || seconds(now()) > first.exp).await;
     assert!(is_held(&seat.status().borrow()));
     assert_eq!(peer.alive(), 1);
-    assert!((3..=7).contains(&peer.calls("heartbeat").len()), "about one a second");
+    // None comes sooner than four fifths of a second after the one before.
+    let most = begun.elapsed().as_millis() / 800 + 1;
+    assert!((2..=most).contains(&(peer.calls("heartbeat").len() as u128)), "at most one a second");
     assert!(seat.lease().exp > first.exp && seat.lease().nonce != first.nonce);
 }
 
 #[tokio::test]
 async fn heartbeats_have_nonces_of_their_own_and_are_not_in_step() {
-    let peer = Peer::start(3).await;
+    let peer = Peer::beating().await;
     let (first, second) = (peer.client(), peer.builder().hardware_id("device-2").build().unwrap());
     let (_first, _second) = (first.acquire().await.unwrap(), second.acquire().await.unwrap());
     wait_until("four heartbeats", || peer.calls("heartbeat").len() >= 4).await;
@@ -37,28 +40,28 @@ async fn heartbeats_have_nonces_of_their_own_and_are_not_in_step() {
 
 #[tokio::test]
 async fn an_answer_without_a_lease_renews_the_seat_and_keeps_the_old_lease() {
-    let peer = Peer::start(3).await;
+    let peer = Peer::beating().await;
     let seat = peer.client().acquire().await.unwrap();
     let first = seat.lease();
-    for _ in 0..3 {
+    for _ in 0..100 {
         peer.change("heartbeat", |_, answer| answer["lease"] = Value::Null);
     }
-    wait_until("three heartbeats", || peer.calls("heartbeat").len() == 3).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    wait_until("three heartbeats", || peer.calls("heartbeat").len() >= 3).await;
     assert!(is_held(&seat.status().borrow()), "{:?}", seat.status().borrow());
     assert_eq!(seat.lease(), first);
-    wait_until("a fourth", || seat.lease() != first).await;
+    peer.no_more_faults();
+    wait_until("another lease", || seat.lease() != first).await;
 }
 
 #[tokio::test]
 async fn a_server_that_is_gone_for_a_while_is_a_danger_and_no_loss() {
-    let mut peer = Peer::start(6).await;
+    let mut peer = Peer::beating().await;
     let seat = peer.client().acquire().await.unwrap();
     let mut watched = seat.status();
     peer.stop();
     let danger = status(&mut watched, is_in_danger).await;
     let SeatStatus::InDanger { until, why: Trouble::Unreachable(_) } = danger else { panic!("{danger:?}") };
-    assert!(until.left() > Duration::from_secs(1) && until.left() < Duration::from_secs(6));
+    assert!(until.left() > Duration::ZERO && until.left() < Duration::from_secs(180));
     peer.start_again().await;
     status(&mut watched, is_held).await;
     assert_eq!(peer.alive(), 1);
@@ -66,19 +69,19 @@ async fn a_server_that_is_gone_for_a_while_is_a_danger_and_no_loss() {
 
 #[tokio::test]
 async fn a_server_that_stays_away_costs_the_seat_when_it_ends_and_not_before() {
-    let peer = Peer::start(3).await;
+    let peer = Peer::fleeting().await;
     let begun = Instant::now();
     let seat = peer.client().acquire().await.unwrap();
     peer.stop();
     let lost = status(&mut seat.status(), is_lost).await;
     assert!(matches!(&lost, SeatStatus::Lost { why: Loss::Silent(Trouble::Unreachable(_)) }), "{lost:?}");
     let passed = begun.elapsed();
-    assert!((Duration::from_millis(2900)..Duration::from_secs(6)).contains(&passed), "{passed:?}");
+    assert!(passed >= Duration::from_millis(9900), "{passed:?}");
 }
 
 #[tokio::test]
 async fn an_ended_session_is_lost_and_another_can_be_taken() {
-    let peer = Peer::start(2).await;
+    let peer = Peer::beating().await;
     let client = peer.client();
     for (code, ending) in
         [("session_revoked", Ending::Revoked), ("session_released", Ending::Released), ("session_expired", Ending::Expired)]
@@ -93,7 +96,7 @@ async fn an_ended_session_is_lost_and_another_can_be_taken() {
 
 #[tokio::test]
 async fn a_suspended_license_says_stop_and_then_the_seat_is_lost() {
-    let peer = Peer::start(3).await;
+    let peer = Peer::fleeting().await;
     let seat = peer.client().acquire().await.unwrap();
     let mut watched = seat.status();
     peer.platform(|platform| platform.refused = Some("license_suspended"));
@@ -106,7 +109,7 @@ async fn a_suspended_license_says_stop_and_then_the_seat_is_lost() {
 
 #[tokio::test]
 async fn a_license_that_is_reinstated_in_time_is_held_again() {
-    let peer = Peer::start(6).await;
+    let peer = Peer::beating().await;
     let seat = peer.client().acquire().await.unwrap();
     let mut watched = seat.status();
     peer.platform(|platform| platform.refused = Some("tenant_suspended"));
@@ -117,7 +120,7 @@ async fn a_license_that_is_reinstated_in_time_is_held_again() {
 
 #[tokio::test]
 async fn a_proxys_refusal_is_a_danger_and_no_order_to_stop() {
-    let peer = Peer::start(3).await;
+    let peer = Peer::beating().await;
     let seat = peer.client().acquire().await.unwrap();
     let pages = [403, 404, 302, 500].map(|code| Fault::Say((code, Value::String("<html/>".to_owned())), None));
     peer.fault("heartbeat", pages);
@@ -129,7 +132,7 @@ async fn a_proxys_refusal_is_a_danger_and_no_order_to_stop() {
 
 #[tokio::test]
 async fn a_clock_that_is_turned_does_not_stop_the_heartbeats() {
-    let peer = Peer::start(3).await;
+    let peer = Peer::beating().await;
     let turned = Arc::new(Mutex::new(now as fn() -> std::time::SystemTime));
     let clock = {
         let turned = Arc::clone(&turned);
@@ -139,8 +142,7 @@ async fn a_clock_that_is_turned_does_not_stop_the_heartbeats() {
     for turn in [|| now() - Duration::from_secs(86_400), || now() + Duration::from_secs(864_000)] {
         *turned.lock().unwrap() = turn;
         let before = peer.calls("heartbeat").len();
-        wait_until("two more heartbeats", || peer.calls("heartbeat").len() >= before + 2).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        wait_until("three more heartbeats", || peer.calls("heartbeat").len() >= before + 3).await;
         assert!(is_held(&seat.status().borrow()), "{:?}", seat.status().borrow());
     }
 }

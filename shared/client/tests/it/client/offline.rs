@@ -13,8 +13,12 @@ use crate::peer::{Peer, now, seconds};
 
 /// A client whose clock the test turns.
 fn client_at(peer: &Peer, folder: &Path, clock: &Arc<Mutex<SystemTime>>) -> Client {
+    patient_client_at(peer, folder, clock, Duration::from_secs(120))
+}
+
+fn patient_client_at(peer: &Peer, folder: &Path, clock: &Arc<Mutex<SystemTime>>, patience: Duration) -> Client {
     let clock = Arc::clone(clock);
-    let builder = peer.builder().state(folder.join("state.json")).patience(Duration::from_millis(300));
+    let builder = peer.builder().state(folder.join("state.json")).patience(patience);
     builder.wall_clock(move || *clock.lock().unwrap()).build().unwrap()
 }
 
@@ -32,7 +36,7 @@ async fn a_restarted_program_proves_its_seat_until_the_lease_ends() {
     kill(seat).await;
     peer.stop();
 
-    let client = client_at(&peer, folder.path(), &clock);
+    let client = patient_client_at(&peer, folder.path(), &clock, Duration::from_millis(300));
     let offline = client.verify_offline().unwrap();
     assert_eq!((&offline.lease, offline.license.license_id.as_str(), seconds(offline.until)), (&lease, "lic_1", lease.exp));
     let error = client.acquire().await.unwrap_err();

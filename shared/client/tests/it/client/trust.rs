@@ -57,10 +57,10 @@ async fn forged_answers_to_an_acquire_are_refused() {
 
 #[tokio::test]
 async fn a_forged_heartbeat_counts_for_nothing() {
-    let peer = Peer::start(3).await;
+    let peer = Peer::fleeting().await;
     let seat = peer.client().acquire().await.unwrap();
     let lease = seat.lease();
-    for _ in 0..40 {
+    for _ in 0..100 {
         peer.change("heartbeat", by_nobody);
     }
     let mut watched = seat.status();
@@ -73,7 +73,7 @@ async fn a_forged_heartbeat_counts_for_nothing() {
 
 #[tokio::test]
 async fn one_forged_heartbeat_is_followed_by_a_true_one() {
-    let peer = Peer::start(3).await;
+    let peer = Peer::beating().await;
     let seat = peer.client().acquire().await.unwrap();
     peer.change("heartbeat", |platform, answer| resigned(&platform.leaf, answer, |claims| claims["nonce"] = "old".into()));
     let mut watched = seat.status();
@@ -83,7 +83,7 @@ async fn one_forged_heartbeat_is_followed_by_a_true_one() {
 
 #[tokio::test]
 async fn a_new_leaf_is_learned_of_when_it_signs() {
-    let peer = Peer::start(3).await;
+    let peer = Peer::beating().await;
     let seat = peer.client().acquire().await.unwrap();
     assert_eq!(peer.calls("keys").len(), 1, "known keys are not asked for again");
     peer.platform(Platform::rotate);
@@ -97,7 +97,7 @@ async fn a_new_leaf_is_learned_of_when_it_signs() {
 
 #[tokio::test]
 async fn keys_that_cannot_be_had_are_no_forgery() {
-    let peer = Peer::start(6).await;
+    let peer = Peer::beating().await;
     let seat = peer.client().acquire().await.unwrap();
     peer.platform(Platform::rotate);
     peer.fault("keys", [Fault::LoseAnswer, Fault::LoseAnswer]);
@@ -157,7 +157,7 @@ async fn a_genuine_answer_to_a_machine_whose_clock_is_wrong_is_told_from_a_forge
     let peer = Peer::start(360).await;
     let slow = peer.builder().wall_clock(|| now() - Duration::from_secs(7200)).build().unwrap();
     let error = slow.acquire().await.unwrap_err();
-    assert!(matches!(&error, Error::WrongClock { by, ahead: false } if by.as_secs().abs_diff(7200) < 5), "{error}");
+    assert!(matches!(&error, Error::WrongClock { by, ahead: false } if by.as_secs().abs_diff(7200) < 60), "{error}");
     let fast = peer.builder().wall_clock(|| now() + Duration::from_secs(1_000_000)).build().unwrap();
     let error = fast.acquire().await.unwrap_err();
     assert!(matches!(&error, Error::WrongClock { ahead: true, .. }), "{error}");

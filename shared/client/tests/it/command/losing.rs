@@ -6,44 +6,46 @@ use super::Machine;
 
 #[tokio::test]
 async fn a_platform_that_goes_and_comes_back_does_not_disturb_the_program() {
-    let mut machine = Machine::start(6).await;
-    let mut running = machine.run(&[], "echo ready; sleep 5; exit 4");
+    let mut machine = Machine::beating().await;
+    let mut running = machine.run(&[], &format!("echo ready; {}; exit 4", machine.gate()));
     running.prints("ready").await;
     machine.peer.stop();
     running.says("cannot be reached").await;
     machine.peer.start_again().await;
     running.says("held again").await;
+    machine.open_gate();
     assert_eq!((running.ends().await, machine.peer.alive()), (Some(4), 0));
 }
 
 #[tokio::test]
 async fn a_platform_that_stays_away_ends_the_program_when_the_seat_ends() {
-    let machine = Machine::start(3).await;
-    let mut running = machine.run(&["--json"], "echo ready; exec sleep 30");
+    let machine = Machine::fleeting().await;
+    let begun = Instant::now();
+    let mut running = machine.run(&["--json"], "echo ready; exec sleep 300");
     running.prints("ready").await;
     machine.peer.stop();
-    let begun = Instant::now();
     for event in ["in_danger", "lost", "terminating"] {
         running.says(&format!(r#""event":"{event}""#)).await;
     }
     assert_eq!(running.ends().await, Some(124));
-    assert!(begun.elapsed() > Duration::from_secs(2), "not before the seat has ended: {:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(9900), "not before the seat has ended: {:?}", begun.elapsed());
 }
 
 #[tokio::test]
 async fn a_program_that_only_wants_to_be_warned_runs_on() {
-    let machine = Machine::start(2).await;
-    let mut running = machine.run(&["--on-lost", "warn"], "echo ready; sleep 2; exit 5");
+    let machine = Machine::beating().await;
+    let mut running = machine.run(&["--on-lost", "warn"], &format!("echo ready; {}; exit 5", machine.gate()));
     running.prints("ready").await;
     machine.peer.platform(|platform| platform.end_all("session_revoked"));
     running.says("the seat is lost: the session was revoked").await;
+    machine.open_gate();
     assert_eq!(running.ends().await, Some(5));
     assert_eq!(machine.peer.calls("release").len(), 0);
 }
 
 #[tokio::test]
 async fn a_program_that_does_not_end_is_killed() {
-    let machine = Machine::start(2).await;
+    let machine = Machine::beating().await;
     let mut running = machine.run(&["--grace", "1"], "trap '' TERM; echo ready; while :; do sleep 0.05; done");
     running.prints("ready").await;
     machine.peer.platform(|platform| platform.end_all("session_revoked"));
@@ -53,35 +55,39 @@ async fn a_program_that_does_not_end_is_killed() {
 
 #[tokio::test]
 async fn a_program_on_a_suspended_license_has_ended_when_it_must() {
-    let machine = Machine::start(4).await;
-    let mut running = machine.run(&["--grace", "1"], "trap 'echo saving; exit 0' TERM; echo ready; while :; do sleep 0.05; done");
+    let machine = Machine::fleeting().await;
+    let script = format!("trap 'echo saving; {}; exit 0' TERM; echo ready; while :; do sleep 0.05; done", machine.gate());
+    let mut running = machine.run(&["--grace", "7"], &script);
     running.prints("ready").await;
     machine.peer.platform(|platform| platform.refused = Some("license_suspended"));
     running.says("the license is suspended: stop by").await;
     running.prints("saving").await;
     assert_eq!(machine.peer.alive(), 1, "there was time left");
+    machine.open_gate();
     assert_eq!(running.ends().await, Some(124));
     assert_eq!(machine.peer.alive(), 0);
 }
 
 #[tokio::test]
 async fn a_license_that_is_reinstated_in_time_spares_the_program() {
-    let machine = Machine::start(6).await;
-    let mut running = machine.run(&["--grace", "1"], "echo ready; sleep 5; exit 6");
+    let machine = Machine::beating().await;
+    let mut running = machine.run(&["--grace", "1"], &format!("echo ready; {}; exit 6", machine.gate()));
     running.prints("ready").await;
     machine.peer.platform(|platform| platform.refused = Some("license_suspended"));
     running.says("stop by").await;
     machine.peer.platform(|platform| platform.refused = None);
     running.says("held again").await;
+    machine.open_gate();
     assert_eq!(running.ends().await, Some(6));
 }
 
 #[tokio::test]
 async fn a_seat_that_cannot_be_given_back_does_not_change_the_exit_code() {
     let machine = Machine::start(360).await;
-    let mut running = machine.run(&[], "echo ready; sleep 0.3; exit 8");
+    let mut running = machine.run(&[], &format!("echo ready; {}; exit 8", machine.gate()));
     running.prints("ready").await;
     machine.peer.stop();
+    machine.open_gate();
     running.says("could not be given back").await;
     assert_eq!(running.ends().await, Some(8));
 }

@@ -71,13 +71,13 @@ async fn signals_reach_the_program() {
 async fn a_program_that_dies_of_a_signal_gives_its_seat_back() {
     let machine = Machine::start(360).await;
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
-        let mut running = machine.run(&[], "echo ready; exec sleep 30");
+        let mut running = machine.run(&[], "echo ready; exec sleep 300");
         running.prints("ready").await;
         running.signal(signal).await;
         assert_eq!((running.ends().await, machine.peer.alive()), (Some(code), 0));
     }
     let pid = machine.path("pid");
-    let mut running = machine.run(&[], &format!("echo $$ > {}; echo ready; exec sleep 30", pid.display()));
+    let mut running = machine.run(&[], &format!("echo $$ > {}; echo ready; exec sleep 300", pid.display()));
     running.prints("ready").await;
     kill("KILL", fs::read_to_string(pid).unwrap().trim()).await;
     assert_eq!((running.ends().await, machine.peer.alive()), (Some(137), 0));
@@ -97,9 +97,9 @@ async fn a_signal_while_there_is_no_program_yet_ends_the_command() {
 #[tokio::test]
 async fn two_runs_on_one_machine_share_a_seat_and_the_last_one_gives_it_back() {
     let machine = Machine::start(360).await;
-    let mut first = machine.run(&[], "echo ready; exec sleep 30");
+    let mut first = machine.run(&[], "echo ready; exec sleep 300");
     first.prints("ready").await;
-    let mut second = machine.run(&[], "echo ready; exec sleep 30");
+    let mut second = machine.run(&[], "echo ready; exec sleep 300");
     second.prints("ready").await;
     assert_eq!(machine.peer.platform(|platform| platform.sessions.len()), 1);
     first.signal("TERM").await;
@@ -125,7 +125,7 @@ async fn a_run_that_was_killed_does_not_keep_the_seat_from_being_given_back() {
 async fn where_each_process_has_a_seat_two_runs_have_two() {
     let machine = Machine::start(360).await;
     machine.peer.platform(|platform| platform.license["seat_unit"] = "process".into());
-    let mut first = machine.run(&[], "echo ready; exec sleep 30");
+    let mut first = machine.run(&[], "echo ready; exec sleep 300");
     first.prints("ready").await;
     assert_eq!(machine.done(["run", "--", "true"]).await.code, 0);
     assert_eq!((machine.peer.platform(|platform| platform.sessions.len()), machine.peer.alive()), (2, 1));

@@ -121,7 +121,7 @@ async fn a_run_does_not_give_back_what_a_script_has_taken() {
 async fn a_script_does_not_give_back_what_a_run_still_needs() {
     let machine = Machine::start(360).await;
     machine.done(["acquire"]).await;
-    let mut running = machine.run(&[], "echo ready; exec sleep 30");
+    let mut running = machine.run(&[], "echo ready; exec sleep 300");
     running.prints("ready").await;
     assert_eq!(machine.done(["release", "--json"]).await.said()[0]["event"], "in_use");
     assert_eq!(machine.peer.alive(), 1);

@@ -21,6 +21,8 @@ pub(crate) struct Platform {
     pub(crate) revocations: Option<String>,
     pub(crate) license: Value,
     pub(crate) ttl: Duration,
+    /// How soon it asks for heartbeats, if not after a third of the TTL.
+    pub(crate) heartbeat_after: Option<u64>,
     /// Why the license may not be used, by its code.
     pub(crate) refused: Option<&'static str>,
     pub(crate) sessions: Vec<Session>,
@@ -67,6 +69,7 @@ impl Platform {
             revocations: None,
             license,
             ttl,
+            heartbeat_after: None,
             refused: None,
             sessions: Vec::new(),
             replays: HashMap::new(),
@@ -189,7 +192,7 @@ impl Platform {
     }
 
     fn heartbeat_after(&self) -> u64 {
-        (self.ttl.as_secs() / 3).max(1)
+        self.heartbeat_after.unwrap_or_else(|| (self.ttl.as_secs() / 3).max(1))
     }
 
     fn lease(&self, session: &Session, nonce: &Value) -> String {

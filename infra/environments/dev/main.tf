@@ -36,6 +36,7 @@ module "platform" {
   otlp_endpoint   = var.otlp_endpoint
   repository      = var.repository
   billing_account = var.billing_account
+  staff_issuers   = var.staff_issuers
   cors_origins    = var.cors_origins
   oauth_clients   = var.oauth_clients
   psql_image      = var.psql_image

@@ -42,6 +42,11 @@ variable "people" {
   default     = []
 }
 
+variable "staff_issuers" {
+  description = "Issuers that may vouch for the vendor's staff: google for the project's own sign-ins, or names of other issuers"
+  type        = list(string)
+}
+
 variable "cors_origins" {
   description = "Origins whose scripts may call"
   type        = list(string)

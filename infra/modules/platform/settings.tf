@@ -39,7 +39,10 @@ locals {
     sealing = {}
     tokens = {
       GOOGLE_IDENTITY_PROJECT = module.identity.project
-      OIDC_ISSUERS            = jsonencode(var.oidc_issuers)
+      OIDC_ISSUERS            = jsonencode([for issuer in var.oidc_issuers : { for name, value in issuer : name => value if value != null }])
+      STAFF_ISSUERS = join(",", [
+        for name in var.staff_issuers : name == "google" ? "https://securetoken.google.com/${module.identity.project}" : name
+      ])
     }
     root = { KMS_KEY_VERSION = module.kms.key_version }
   }

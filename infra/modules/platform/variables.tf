@@ -111,13 +111,31 @@ variable "sentry_dsn" {
 }
 
 variable "oidc_issuers" {
-  description = "Further issuers whose tokens are taken, as OIDC_ISSUERS has them"
-  type        = list(map(string))
-  default     = []
+  description = "Further issuers whose tokens are taken, as OIDC_ISSUERS has them; tenants and domains limit what one may vouch for"
+  type = list(object({
+    issuer                = string
+    audience              = string
+    jwks_url              = string
+    algorithm             = optional(string)
+    tenants               = optional(list(string))
+    domains               = optional(list(string))
+    assume_email_verified = optional(bool)
+  }))
+  default = []
 
   validation {
     condition     = alltrue([for issuer in var.oidc_issuers : can(regex("^https://", issuer.issuer))])
     error_message = "Each of oidc_issuers names its issuer, https://…."
+  }
+}
+
+variable "staff_issuers" {
+  description = "Issuers that may vouch for the vendor's staff: google for the project's own sign-ins, or names in oidc_issuers"
+  type        = list(string)
+
+  validation {
+    condition     = alltrue([for name in var.staff_issuers : name == "google" || contains([for issuer in var.oidc_issuers : issuer.issuer], name)])
+    error_message = "Each of staff_issuers is google, or the issuer of one of oidc_issuers."
   }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio_postgres::{Row, types::ToSql};
 
-use super::{Database, Error, within};
+use super::{Database, Error, sent, within};
 use crate::domain::{Principal, TenantId};
 
 /// Names the tenant of a transaction, or says that it is for staff; and names the person who acts.
@@ -46,12 +46,33 @@ pub struct Transaction {
     timeout: Duration,
 }
 
+/// What a transaction may do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Access {
+    /// It reads: PostgreSQL refuses every change in it.
+    Read,
+    /// It reads and changes.
+    Change,
+}
+
+impl Access {
+    const fn begin(self) -> &'static str {
+        match self {
+            Self::Read => "BEGIN READ ONLY",
+            Self::Change => "BEGIN",
+        }
+    }
+}
+
+/// A statement with its parameters.
+pub type Asking<'a> = (&'a str, &'a [&'a (dyn ToSql + Sync)]);
+
 impl Database {
-    /// Begins a transaction of this scope, in one round trip.
+    /// Begins a transaction of this scope and runs its first statements, in one round trip. Answers the rows of each.
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn begin(&self, scope: Scope) -> Result<Transaction, Error> {
+    pub async fn begin(&self, scope: Scope, access: Access, first: &[Asking<'_>]) -> Result<(Transaction, Vec<Vec<Row>>), Error> {
         let tenant = match scope.rows {
             Rows::Tenant(tenant) => tenant.as_uuid().to_string(),
             Rows::Staff => String::new(),
@@ -60,16 +81,25 @@ impl Database {
         within(self.timeout, async {
             let client = self.client().await?;
             let set_scope = client.prepare_cached(SET_SCOPE).await?;
+            let mut prepared = Vec::with_capacity(first.len());
+            for (sql, _) in first {
+                prepared.push(client.prepare_cached(sql).await?);
+            }
             let transaction = Transaction { client, is_open: true, timeout: self.timeout };
-            let params: [&(dyn ToSql + Sync); 3] = [&tenant, &staff, &scope.actor];
-            let (begin, set) = tokio::join!(
-                biased;
-                transaction.client.batch_execute("BEGIN"),
-                transaction.client.query(&set_scope, &params),
-            );
-            begin?;
-            set?;
-            Ok(transaction)
+            let scope_params: [&(dyn ToSql + Sync); 3] = [&tenant, &staff, &scope.actor];
+            let begin = sent(transaction.client.batch_execute(access.begin())).await;
+            let set = sent(transaction.client.query(&set_scope, &scope_params)).await;
+            let mut answers = Vec::with_capacity(first.len());
+            for (statement, (_, params)) in prepared.iter().zip(first) {
+                answers.push(sent(transaction.client.query(statement, params)).await);
+            }
+            begin.await?;
+            set.await?;
+            let mut rows = Vec::with_capacity(first.len());
+            for answer in answers {
+                rows.push(answer.await?);
+            }
+            Ok((transaction, rows))
         })
         .await
     }

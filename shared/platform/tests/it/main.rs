@@ -16,4 +16,6 @@ mod revocations;
 mod rig;
 mod rotation;
 mod scale;
+mod screening;
+mod sharing;
 mod tenancy;

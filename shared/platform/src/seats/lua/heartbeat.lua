@@ -4,7 +4,7 @@
 -- ARGV: 1 the time or '', 2 interval and 3 tolerance of each session's limit (µs, as gcra.lua has them), then for each license:
 --       number of sessions, their keys; those that are there twice must stand side by side
 -- Returns {now, then for each license: {'cold'} or
---         {why it refuses or '', used, seats, 1 where the policy is due to be checked against PostgreSQL else 0, tenant,
+--         {why it refuses or '', used, seats, 1 where the policy is due to be checked against PostgreSQL else 0, tenant, version,
 --          then for each session: its record, only the last eight bytes of it if it is beyond its limit, '' if it is not alive here}}.
 -- Unless refused, the alive are renewed.
 -- Atomic because a session must not be renewed after it has been found dead, nor die between the look and the renewal, and
@@ -26,13 +26,13 @@ for license = 1, #KEYS / 4 do
     local POLICY, EXPIRY, SESSIONS, USAGE = KEYS[key - 3], KEYS[key - 2], KEYS[key - 1], KEYS[key]
     local first, last = arg + 1, arg + tonumber(ARGV[arg])
     arg = last + 1
-    local policy = call('HMGET', POLICY, 'warm', 'seats', 'ttl', 'standing', 'ends', 'checked', 'tenant')
+    local policy = call('HMGET', POLICY, 'warm', 'seats', 'ttl', 'standing', 'ends', 'checked', 'tenant', 'shared', 'version')
     if not policy[1] then
         answer[license + 1] = { 'cold' }
     else
         local why = policy[4]
         if why == '' and policy[5] ~= '' and tonumber(policy[5]) <= now then why = 'license_expired' end
-        local found = { why, 0, tonumber(policy[2]), 0, policy[7] }
+        local found = { why, 0, tonumber(policy[2]), 0, policy[7], policy[9] }
         local ttl, writes, written = tonumber(policy[3]), {}, 0
         local until_ = now + ttl
         local renewed = why == '' and pack('>I8', until_)
@@ -70,7 +70,7 @@ for license = 1, #KEYS / 4 do
                     records[i], record = record, sub(record, -8)
                 end
             end
-            found[5 + i] = record
+            found[6 + i] = record
         end
         if written > 0 then call('HSET', SESSIONS, unpack(writes)) end
         if written > 0 and renewed then
@@ -83,19 +83,22 @@ for license = 1, #KEYS / 4 do
             end
         end
         -- The first in the index is the only one looked at: while it is not due, all of them count.
-        found[2] = call('ZCARD', EXPIRY)
+        local shared = tonumber(policy[8] or 0)
+        found[2] = call('ZCARD', EXPIRY) - shared
         local earliest = call('ZRANGE', EXPIRY, '0', '0', 'WITHSCORES')[2]
         if earliest and tonumber(earliest) <= now then
-            found[2] = call('ZCOUNT', EXPIRY, '(' .. now, '+inf')
+            local alive = call('ZCOUNT', EXPIRY, '(' .. now, '+inf')
             -- Dead sessions, which others clear away, or live ones that the index has not followed: these count.
             for _, session in ipairs(call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, 16)) do
                 local record = call('HGET', SESSIONS, session)
                 local expires = record and numbers('>I8', record) or 0
                 if expires > now then
                     call('ZADD', EXPIRY, expires, session)
-                    found[2] = found[2] + 1
+                    alive = alive + 1
                 end
             end
+            -- Where seats are shared, a dead session says nothing of its seat: they count until it is cleared away.
+            if shared == 0 then found[2] = alive end
         end
         answer[license + 1] = found
     end

@@ -13,7 +13,7 @@ use platform::{
     },
     seats::{Acquired, Applicant, Seat},
     signing::{Leaf, Lease},
-    web::{AcquireParts, ApiError, Authenticator, Checked, Fields, JsonObject, SignedSeats, json, none_may},
+    web::{AcquireParts, ApiError, Authenticator, Checked, ClientAddress, Fields, JsonObject, SignedSeats, json, none_may},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -53,7 +53,7 @@ impl Request {
         let mut fields = Fields::parse(body, &["license_key", "hardware_id", "user_email", "nonce"])?;
         let license_key = fields.required("license_key", LicenseKey::parse);
         let hardware_id = fields.required("hardware_id", HardwareId::parse);
-        let user_email = fields.required("user_email", Email::parse);
+        let user_email = fields.required("user_email", Email::parse_pasted);
         let nonce = fields.optional("nonce", Nonce::parse);
         let (Some(license_key), Some(hardware_id), Some(user_email)) = (license_key, hardware_id, user_email) else {
             return Err(fields.into_error());
@@ -73,6 +73,8 @@ struct Answer<'a> {
     license_data: LicenseData<'a>,
     /// A compact JWS that proves the seat offline until `expires_at`.
     lease: String,
+    /// A compact JWS by the root that vouches for the key of the lease: with the root, all that verifies it.
+    certificate: &'a str,
     /// The number of the seat, from 1.
     seat: u32,
     /// The seat is one of the extra ones beyond `seats_total`.
@@ -106,10 +108,15 @@ struct Answer<'a> {
         (status = 422, description = "`idempotency_key_reused`: the key has served for another request."),
     )
 )]
-async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
+async fn acquire(
+    State(parts): State<AcquireParts>,
+    client: ClientAddress,
+    headers: HeaderMap,
+    JsonObject(body): JsonObject,
+) -> Result<Response, ApiError> {
     let AcquireParts { signed: SignedSeats { seats, keys }, callers } = parts;
     // As which of its members a caller acts is for the license to say, which has one tenant.
-    let account = callers.authenticate(&headers).await?;
+    let account = callers.authenticate(&headers, client).await?;
     let members = account.as_ref().map(Account::principals).transpose()?;
     if let Some((member, error)) = members.as_deref().and_then(|members| none_may(members, &[Permission::AcquireWithToken])) {
         return Ok(Checked(seats.limiter().count_person(member).await?, error).into_response());
@@ -119,7 +126,9 @@ async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObje
     // Before a seat is taken: without a key there is no answer to give.
     let leaf = keys.leaf().await?;
     let known = members.clone().unwrap_or_default();
-    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body).known_as(members);
+    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body)
+        .known_as(members)
+        .from_network(client.network());
     let (acquired, verdict) = seats.acquire(&request.license_key, applicant).await?.passed()?;
     if let Acquired::Granted(seat) | Acquired::Held(seat) = &acquired
         && let Err(error) = confirm(&callers, seat, &known).await
@@ -172,6 +181,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiErr
 }
 
 fn answer(seat: &Seat, leaf: &Leaf, nonce: Option<&Nonce>) -> Result<Vec<u8>, ApiError> {
+    let license_data = LicenseData::of(&seat.license);
     let lease = Lease {
         tenant: seat.license.tenant,
         session: seat.session,
@@ -180,11 +190,13 @@ fn answer(seat: &Seat, leaf: &Leaf, nonce: Option<&Nonce>) -> Result<Vec<u8>, Ap
         nonce,
         at: seat.at,
         expires_at: seat.expires_at,
+        license_version: license_data.version(),
     };
     let answer = Answer {
         session_id: seat.session,
-        license_data: LicenseData::of(&seat.license),
+        license_data,
         lease: leaf.sign(&lease)?,
+        certificate: leaf.certificate(),
         seat: seat.number.get(),
         overage: seat.number.get() > seat.occupancy.total,
         expires_at: seat.expires_at,

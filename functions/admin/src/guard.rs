@@ -78,9 +78,9 @@ async fn caller(
     let named = named(headers).map(Result::ok);
     // What is kept here may be ten seconds old, and decides on reads alone.
     let account = if operation.is_read() {
-        parts.callers.authenticate_for(headers, named.flatten()).await?
+        parts.callers.authenticate_for(headers, address, named.flatten()).await?
     } else {
-        parts.callers.authenticate_anew(headers).await?
+        parts.callers.authenticate_anew(headers, address).await?
     };
     let account = account.ok_or(ApiError::Unauthenticated)?;
     let (principal, tenant, is_admitted) = if let Some(staff) = account.staff() {

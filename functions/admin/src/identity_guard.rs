@@ -8,7 +8,7 @@ use axum::{
 };
 use platform::{
     domain::{Account, Identity, LimitKind, Verdict},
-    web::{ApiError, Checked},
+    web::{ApiError, Checked, ClientAddress},
 };
 
 use crate::{AdminParts, invitations, me};
@@ -40,21 +40,21 @@ pub fn identity_operations() -> impl Iterator<Item = &'static IdentityOperation>
 pub(crate) struct SignedIn(pub(crate) Identity);
 
 /// Lets everybody in who signed in. An answer runs to its end even if its caller hangs up: what is committed is always told.
-pub(crate) async fn guard(State(parts): State<AdminParts>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(parts): State<AdminParts>, address: ClientAddress, request: Request, next: Next) -> Response {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
-        return answer(parts, request, next).await;
+        return answer(parts, address, request, next).await;
     }
-    let work = tokio::spawn(answer(parts, request, next));
+    let work = tokio::spawn(answer(parts, address, request, next));
     work.await.unwrap_or_else(|error| ApiError::Internal(error.into()).into_response())
 }
 
-async fn answer(parts: AdminParts, request: Request, next: Next) -> Response {
-    admit(&parts, request, next).await.unwrap_or_else(IntoResponse::into_response)
+async fn answer(parts: AdminParts, address: ClientAddress, request: Request, next: Next) -> Response {
+    admit(&parts, address, request, next).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn admit(parts: &AdminParts, mut request: Request, next: Next) -> Result<Response, ApiError> {
+async fn admit(parts: &AdminParts, address: ClientAddress, mut request: Request, next: Next) -> Result<Response, ApiError> {
     // Nothing that is kept: the caller may have answered an invitation in another process just now.
-    let account = parts.callers.authenticate_anew(request.headers()).await?.ok_or(ApiError::Unauthenticated)?;
+    let account = parts.callers.authenticate_anew(request.headers(), address).await?.ok_or(ApiError::Unauthenticated)?;
     let verdict = count(parts, &account).await?;
     match &account.identity {
         Some(identity) => {

@@ -60,6 +60,7 @@ impl Parts for AdminParts {
         let seats = <Arc<Engine> as Parts>::open(&settings.signed.seats, registry)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let callers = Authenticator::new(&settings.authentication, seats.database().clone(), Arc::clone(&clock))?;
+        let callers = callers.screened_by(Arc::clone(Engine::limiter(&seats)));
         Ok(Self {
             store: Store::new(Database::new(&settings.signed.seats.database, Role::Admin)?),
             seats,

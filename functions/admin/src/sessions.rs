@@ -85,7 +85,7 @@ impl Filter {
             state,
             reason,
             license: fields.optional("license_id", str::parse),
-            email: fields.optional("user_email", Email::parse),
+            email: fields.optional("user_email", Email::parse_pasted),
             own: own(caller).map(str::to_owned),
             hardware: fields.optional("hardware_id", HardwareId::parse),
             from: fields.optional("started_from", moment),

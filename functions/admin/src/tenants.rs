@@ -104,7 +104,7 @@ impl NewTenant {
         let name = fields.required("name", Name::parse);
         let tier = fields.required("tier", str::parse);
         let seat_limit = fields.must("seat_limit", whole(0..=MOST_SEATS));
-        let owner_email = fields.required("owner_email", Email::parse);
+        let owner_email = fields.required("owner_email", Email::parse_pasted);
         let (Some(name), Some(tier), Some(seat_limit), Some(owner_email)) = (name, tier, seat_limit, owner_email) else {
             return Err(fields.into_error());
         };

@@ -71,7 +71,7 @@ async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): 
     let mut fields = Fields::of_query(query.as_deref());
     let page = Page::read(&mut fields, &parts, &caller, "users");
     let role = fields.optional("role", role);
-    let (status, email) = (fields.optional("status", str::parse), fields.optional("email", Email::parse));
+    let (status, email) = (fields.optional("status", str::parse), fields.optional("email", Email::parse_pasted));
     fields.finish()?;
     let transaction = parts.store.read(&caller).await?;
     let rows = record::list(&transaction, &page, &Filter { role, status, email }).await?;
@@ -107,7 +107,7 @@ struct NewUser {
 
 impl NewUser {
     fn read(mut fields: Fields<'_>) -> Result<Self, ApiError> {
-        let (email, role) = (fields.required("email", Email::parse), fields.required("role", role));
+        let (email, role) = (fields.required("email", Email::parse_pasted), fields.required("role", role));
         let (Some(email), Some(role)) = (email, role) else { return Err(fields.into_error()) };
         fields.finish()?;
         Ok(Self { email, role })

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::{Router, extract::State, response::IntoResponse};
 use platform::{
-    domain::{Nonce, SessionId, Timestamp, rfc3339_millis},
-    seats::{Heartbeat, Renewal},
-    signing::{self, Keyring, Lease},
-    web::{ApiError, Checked, Fields, JsonAnswer, JsonObject, SignedSeats},
+    domain::{Nonce, SessionId, Timestamp, pasted, rfc3339_millis},
+    seats::{Claim, Heartbeat, Renewal},
+    signing::{self, Keyring, Leaf, Lease},
+    web::{ApiError, Checked, ClientAddress, Fields, JsonAnswer, JsonObject, SignedSeats},
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -34,6 +34,10 @@ struct Request {
     /// Comes again in the lease, to tell a fresh answer from a replayed one: visible ASCII.
     #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]+$")]
     nonce: Option<String>,
+    /// The `kid` of the key that signed the last lease that the client has verified: while that key signs, the answer goes without its
+    /// certificate.
+    #[schema(min_length = 1, max_length = 128, pattern = "^[!-~]+$", example = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")]
+    known_leaf: Option<String>,
 }
 
 /// A session renewed.
@@ -53,8 +57,22 @@ struct Answer {
     heartbeat_after: u64,
     /// None if no key can be had just now: the session is renewed all the same, and the next heartbeat brings one.
     lease: Option<String>,
+    /// A compact JWS by the root that vouches for the key of the lease; absent without a lease, and if the request says `known_leaf` and
+    /// that key has signed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    certificate: Option<Certificate>,
     seats_used: u32,
     seats_total: u32,
+}
+
+/// The certificate of a leaf.
+struct Certificate(Arc<Leaf>);
+
+impl Serialize for Certificate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.certificate())
+    }
 }
 
 /// Keeps a session alive for another TTL of its license
@@ -71,23 +89,33 @@ struct Answer {
         (status = 410, description = "`session_expired`, `session_released` or `session_revoked`: it does not come back; acquire again."),
     )
 )]
-async fn heartbeat(State(parts): State<SignedSeats>, JsonObject(body): JsonObject) -> Result<impl IntoResponse, ApiError> {
-    let mut fields = Fields::parse(&body, &["session_id", "nonce"])?;
-    let session_id = fields.required("session_id", str::parse::<SessionId>);
+async fn heartbeat(
+    State(parts): State<SignedSeats>,
+    client: ClientAddress,
+    JsonObject(body): JsonObject,
+) -> Result<impl IntoResponse, ApiError> {
+    let mut fields = Fields::parse(&body, &["session_id", "nonce", "known_leaf"])?;
+    let session_id = fields.required("session_id", |text| pasted(text).parse::<SessionId>());
     let nonce = fields.optional("nonce", Nonce::parse);
+    let known_leaf = fields.optional("known_leaf", Nonce::parse);
     let Some(session_id) = session_id else { return Err(fields.into_error()) };
     fields.finish()?;
-    let (beat, verdict) = parts.seats.heartbeat(session_id).await?.passed()?;
+    let (beat, verdict) = parts.seats.heartbeat(Claim::from_network(session_id, client.network())).await?.passed()?;
     let answer = match beat {
-        Heartbeat::Renewed(renewal) => Ok(JsonAnswer(Answer {
-            session_id,
-            last_heartbeat: renewal.at,
-            expires_at: renewal.expires_at,
-            heartbeat_after: renewal.heartbeat_after,
-            lease: lease(&parts.keys, session_id, &renewal, nonce.as_ref()).await.ok(),
-            seats_used: renewal.seats_used,
-            seats_total: renewal.seats_total,
-        })),
+        Heartbeat::Renewed(renewal) => {
+            let (lease, leaf) = lease(&parts.keys, session_id, &renewal, nonce.as_ref()).await.ok().unzip();
+            let unknown = leaf.filter(|leaf| known_leaf.is_none_or(|known| known.as_str() != leaf.kid()));
+            Ok(JsonAnswer(Answer {
+                session_id,
+                last_heartbeat: renewal.at,
+                expires_at: renewal.expires_at,
+                heartbeat_after: renewal.heartbeat_after,
+                lease,
+                certificate: unknown.map(Certificate),
+                seats_used: renewal.seats_used,
+                seats_total: renewal.seats_total,
+            }))
+        }
         Heartbeat::Refused { why, stop_by } => Err(ApiError::Refused { refusal: why, stop_by: Some(stop_by) }),
         Heartbeat::Ended(reason) => Err(ApiError::SessionEnded(reason)),
         Heartbeat::Unknown => Err(ApiError::SessionNotFound),
@@ -95,8 +123,15 @@ async fn heartbeat(State(parts): State<SignedSeats>, JsonObject(body): JsonObjec
     Ok(Checked(verdict, answer))
 }
 
-async fn lease(keys: &Arc<Keyring>, session: SessionId, renewal: &Renewal, nonce: Option<&Nonce>) -> Result<String, signing::Error> {
-    keys.leaf().await?.sign(&Lease {
+/// A lease, and the leaf that has signed it.
+async fn lease(
+    keys: &Arc<Keyring>,
+    session: SessionId,
+    renewal: &Renewal,
+    nonce: Option<&Nonce>,
+) -> Result<(String, Arc<Leaf>), signing::Error> {
+    let leaf = keys.leaf().await?;
+    let lease = leaf.sign(&Lease {
         tenant: renewal.tenant,
         session,
         seat: renewal.seat,
@@ -104,5 +139,7 @@ async fn lease(keys: &Arc<Keyring>, session: SessionId, renewal: &Renewal, nonce
         nonce,
         at: renewal.at,
         expires_at: renewal.expires_at,
-    })
+        license_version: renewal.license_version,
+    })?;
+    Ok((lease, leaf))
 }

@@ -67,7 +67,7 @@ async fn validate(
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
     // As which of its members a caller acts is for the license to say, which has one tenant.
-    let account = parts.callers.authenticate(&headers).await?;
+    let account = parts.callers.authenticate(&headers, client).await?;
     let members = account.as_ref().map(Account::principals).transpose()?;
     let may_see = [Permission::SeeTenant, Permission::AcquireWithToken];
     if let Some((member, error)) = members.as_deref().and_then(|members| none_may(members, &may_see)) {

@@ -114,6 +114,9 @@ pub struct LeaseClaims {
     pub tenant_id: String,
     /// The license (`lic_…`).
     pub license_id: String,
+    /// The version of the license: at an acquire, of the document that comes with the lease. Absent from older platforms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license_version: Option<u64>,
     /// The session (`ses_…`).
     pub session_id: String,
     /// Which seat of the license.

@@ -2,6 +2,7 @@
 
 mod acquire;
 mod builder;
+mod left;
 mod offline;
 mod published;
 mod renew;
@@ -17,14 +18,16 @@ pub use builder::Builder;
 pub use offline::{Kept, Offline};
 
 use crate::{
-    Error, Memory, MemoryError, SavedSession, Seat, SeatUnit, Verifier,
+    Error, Memory, MemoryError, Released, SavedSession, Seat, SeatUnit, Verifier,
     clock::Clock,
     patience::Patience,
     presence::{Place, Presence},
+    seat,
     secret::Secret,
-    wire::{Failure, Http},
+    wire::Http,
 };
 use acquire::Attempt;
+pub(crate) use acquire::{NotTaken, Taken};
 use published::Published;
 pub(crate) use renew::{Doubt, Lease, Renewal, Session};
 
@@ -46,10 +49,14 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     /// How long one operation keeps trying.
     pub(crate) patience: Duration,
-    published: tokio::sync::Mutex<Published>,
+    published: Mutex<Published>,
+    /// Held by the one that asks for the keys.
+    asking: tokio::sync::Mutex<()>,
     state: Option<State>,
     /// Acquires that may have taken a seat without our learning of it.
     unsettled: Mutex<Vec<Attempt>>,
+    /// Sessions that are not wanted and could not be released.
+    left: Mutex<Vec<Secret>>,
 }
 
 /// What is kept on this machine.
@@ -96,9 +103,16 @@ impl Client {
     /// # Errors
     /// If the platform cannot be reached or answers otherwise.
     pub async fn release(&self, saved: &SavedSession) -> Result<bool, Error> {
-        let session = self.core.session(saved)?;
-        let presence = self.core.enter().await?;
-        self.core.give_back(&session, presence, self.core.patience).await
+        self.core.release(saved).await
+    }
+
+    /// Releases the sessions that programs on this machine have taken and left behind: they died, or refused what the platform answered
+    /// and could not release it at once. Answers how many there were. The next [`acquire`](Self::acquire) does it by itself.
+    ///
+    /// # Errors
+    /// If the platform cannot be reached or answers otherwise.
+    pub async fn release_left_behind(&self) -> Result<usize, Error> {
+        self.core.release_left_behind().await
     }
 
     /// What proves a seat on this machine without the platform: the license, lease and keys of the state file.
@@ -140,7 +154,7 @@ impl Core {
     /// The session that was saved, its license verified.
     fn session(&self, saved: &SavedSession) -> Result<Session, Error> {
         let license = self.verifier.license(&saved.license, &crate::Expected::default())?;
-        Ok(Session { id: saved.session_id.clone(), license, license_token: saved.license.clone() })
+        Ok(Session { id: saved.session_id.clone(), license, license_token: saved.license.clone(), own: saved.own })
     }
 
     async fn attach(self: &Arc<Self>, saved: &SavedSession) -> Result<Seat, Error> {
@@ -148,37 +162,17 @@ impl Core {
         let presence = self.enter().await?;
         let mut patience = Patience::of(self.patience);
         let (renewal, lease) = self.renew_now(&session, None, &mut patience).await?;
-        Ok(Seat::begin(Arc::clone(self), session, lease, renewal, presence))
+        // Without a slot: whoever saved the session keeps it, and finds it again after a crash.
+        Ok(Seat::begin(Arc::clone(self), Taken { session, lease, renewal }, seat::Place { presence, slot: None }))
     }
 
-    /// Releases a session, unless others on this device share it. Whether it was released.
-    pub(crate) async fn give_back(&self, session: &Session, presence: Option<Presence>, patience: Duration) -> Result<bool, Error> {
-        let shared = session.license.seat_unit == SeatUnit::Device;
-        // If the lock fails us, the seat is rather left to expire than taken from somebody.
-        let alone = match presence {
-            Some(presence) if shared => match presence.leave() {
-                Ok(Some(alone)) => Some(alone),
-                Ok(None) | Err(_) => return Ok(false),
-            },
-            Some(_) | None => None,
-        };
-        let mut patience = Patience::of(patience);
-        loop {
-            match self.http.release(session.id.expose(), patience.left()).await {
-                Ok(_) => break,
-                Err(Failure::Problem(problem)) if matches!(problem.status, 404 | 410) && problem.code.is_some() => break,
-                Err(failure) => patience.pause(failure).await?,
-            }
-        }
-        self.forget(session).await;
-        drop(alone);
-        Ok(true)
-    }
-
-    /// Keeps nothing of a session that is over.
-    pub(crate) async fn forget(&self, session: &Session) {
-        let id = session.id.clone();
-        self.remember(move |memory| memory.forget_session(id.expose())).await;
+    async fn release(&self, saved: &SavedSession) -> Result<bool, Error> {
+        let presence = self.enter().await?;
+        let unit = self.verifier.license(&saved.license, &crate::Expected::default()).map(|license| license.seat_unit);
+        // A document that is refused is no reason to keep the seat.
+        let shared = !saved.own && unit != Ok(SeatUnit::Process);
+        let released = self.give_back_id(&saved.session_id, shared, presence, self.patience).await?;
+        Ok(released != Released::InUse)
     }
 
     /// Changes the state file, if there is one.

@@ -41,7 +41,7 @@ pub enum Error {
     #[error("there is no such license key")]
     UnknownKey,
     /// The platform refuses what was sent: a mistyped key, hardware id or email.
-    #[error("the platform refuses what was sent: {}", told(fields))]
+    #[error("what was sent is not as it must be: {}", told(fields))]
     InvalidRequest {
         /// Every field that is wrong.
         fields: Vec<FieldFault>,

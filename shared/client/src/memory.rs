@@ -118,6 +118,35 @@ impl Memory {
         })
     }
 
+    /// Keeps the certificate that came with a lease and verifies it.
+    pub(crate) fn keep_certificate(&mut self, certificate: &str) -> Result<(), MemoryError> {
+        self.change(|state| state.keep_certificate(certificate))
+    }
+
+    /// Notes that the program in this slot has taken a session.
+    pub(crate) fn note_taken(&mut self, slot: &str, session_id: &str) -> Result<(), MemoryError> {
+        self.change(|state| state.note_taken(slot, session_id))
+    }
+
+    /// Takes a session off the slot's list: it was given back, or handed to somebody else.
+    pub(crate) fn leave_slot(&mut self, slot: &str, session_id: &str) -> Result<(), MemoryError> {
+        self.change(|state| state.leave_slot(slot, session_id))
+    }
+
+    /// The slots whose names begin so, with the sessions taken in each, as the file has them now.
+    pub(crate) fn taken(&mut self, prefix: &str) -> Vec<(String, Vec<String>)> {
+        if let Ok(Found::State(on_disk)) = self.file.read() {
+            self.state = on_disk.not_before(&self.state);
+        }
+        let slots = self.state.taken.iter().filter(|(slot, _)| slot.starts_with(prefix));
+        slots.map(|(slot, taken)| (slot.clone(), taken.clone())).collect()
+    }
+
+    /// The highest version of a license's document that was verified; 0 if there was none.
+    pub(crate) fn license_version(&self, license_id: &str) -> u64 {
+        self.state.licenses.get(license_id).map_or(0, |license| license.version)
+    }
+
     /// Forgets the lease of a session, which has been released or has ended.
     ///
     /// # Errors

@@ -17,14 +17,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A place beside a state file for one license key and one hardware id.
 #[derive(Clone, Debug)]
-pub(crate) struct Place(OsString);
+pub(crate) struct Place {
+    path: OsString,
+    name: String,
+}
 
 impl Place {
     /// `name` tells the license key and hardware id apart from others that share the state file.
     pub(crate) fn beside(state: &Path, name: &str) -> Self {
         let mut path = state.as_os_str().to_owned();
         path.push(format!(".{name}"));
-        Self(path)
+        Self { path, name: name.to_owned() }
     }
 
     /// Enters, after whoever is just leaving as the last has left.
@@ -51,12 +54,23 @@ impl Place {
         if self.license_id().as_deref() == Some(license_id) { Ok(()) } else { std::fs::write(self.license_file(), license_id) }
     }
 
+    /// What the names of its slots begin with.
+    pub(crate) fn slots(&self) -> String {
+        format!("{}.", self.name)
+    }
+
+    /// The file of a slot.
+    pub(crate) fn slot(&self, name: &str) -> PathBuf {
+        let number = name.rsplit('.').next().unwrap_or_default();
+        self.file(&format!(".{number}.slot"))
+    }
+
     fn license_file(&self) -> PathBuf {
         self.file(".license")
     }
 
     fn file(&self, ending: &str) -> PathBuf {
-        let mut path = self.0.clone();
+        let mut path = self.path.clone();
         path.push(ending);
         path.into()
     }

@@ -58,6 +58,9 @@ pub enum Rejected {
     /// Another license's.
     #[error("it is of another license")]
     WrongLicense,
+    /// A license document of an earlier version than the one in force: an old one, put forward again.
+    #[error("the license document is older than the license: it is an earlier version, put forward again")]
+    OldLicense,
     /// Another session's.
     #[error("it is of another session")]
     WrongSession,
@@ -101,6 +104,7 @@ impl Rejected {
             Self::OutlivesCertificate => "outlives_certificate",
             Self::WrongTenant => "wrong_tenant",
             Self::WrongLicense => "wrong_license",
+            Self::OldLicense => "old_license",
             Self::WrongSession => "wrong_session",
             Self::WrongHardware => "wrong_hardware",
             Self::MissingNonce => "missing_nonce",

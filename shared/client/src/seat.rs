@@ -5,7 +5,10 @@ mod status;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,8 +21,10 @@ pub use status::{Ending, Loss, Refusal, SeatStatus, Trouble};
 
 use crate::{
     Deadline, Error, LeaseClaims, LicenseClaims, SavedSession,
-    client::{Core, Lease, Renewal, Session},
+    client::{Core, Lease, Session, Taken},
     presence::Presence,
+    secret::Secret,
+    slot::Slot,
 };
 use keeper::Keeper;
 
@@ -38,12 +43,62 @@ pub struct Seat {
     stop: oneshot::Sender<()>,
 }
 
+/// What became of a seat that was to be given back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Released {
+    /// This program's session is released. The seat is free once no other program on this device has a session on it.
+    Released,
+    /// There was nothing to release: the session had ended before.
+    AlreadyEnded,
+    /// Another program on this device has the same session, and goes on with it.
+    InUse,
+}
+
+/// What tells other processes on this machine of this one.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    pub(crate) presence: Option<Presence>,
+    pub(crate) slot: Option<Slot>,
+}
+
 /// What the seat and its keeper share.
 struct Held {
-    session: Session,
+    sessions: Sessions,
     latest: Mutex<Latest>,
     presence: Mutex<Option<Presence>>,
+    slot: Option<Slot>,
+    /// The platform has ended the latest session.
+    ended: AtomicBool,
     status: watch::Sender<SeatStatus>,
+}
+
+/// The session, and those that came after it when it had expired. The earlier ones stay, because a program may be looking at them.
+struct Sessions {
+    session: Session,
+    next: OnceLock<Box<Self>>,
+}
+
+impl Sessions {
+    const fn new(session: Session) -> Self {
+        Self { session, next: OnceLock::new() }
+    }
+
+    fn latest(&self) -> &Session {
+        let mut at = self;
+        while let Some(next) = at.next.get() {
+            at = next;
+        }
+        &at.session
+    }
+
+    fn add(&self, session: Session) {
+        let mut at = self;
+        while let Some(next) = at.next.get() {
+            at = next;
+        }
+        // One keeper alone adds, so that the place is free.
+        let _ = at.next.set(Box::new(Self::new(session)));
+    }
 }
 
 /// What the last answer said.
@@ -55,10 +110,18 @@ struct Latest {
 }
 
 impl Seat {
-    pub(crate) fn begin(core: Arc<Core>, session: Session, lease: Lease, renewal: Renewal, presence: Option<Presence>) -> Self {
+    pub(crate) fn begin(core: Arc<Core>, taken: Taken, place: Place) -> Self {
+        let Taken { session, lease, renewal } = taken;
         let (sender, status) = watch::channel(SeatStatus::Held { until: renewal.until });
         let latest = Latest { lease, until: renewal.until, seats_used: renewal.seats_used, seats_total: renewal.seats_total };
-        let held = Arc::new(Held { session, latest: Mutex::new(latest), presence: Mutex::new(presence), status: sender });
+        let held = Arc::new(Held {
+            sessions: Sessions::new(session),
+            latest: Mutex::new(latest),
+            presence: Mutex::new(place.presence),
+            slot: place.slot,
+            ended: AtomicBool::new(false),
+            status: sender,
+        });
         let (stop, stopped) = oneshot::channel();
         let keeper = Keeper::new(Arc::clone(&core), Arc::clone(&held), renewal);
         let task = tokio::spawn(keeper.run(stopped));
@@ -71,10 +134,10 @@ impl Seat {
         self.status.clone()
     }
 
-    /// The license, as it was when the seat was taken. Verified.
+    /// The license, as it was when the seat was taken, or regained. Verified.
     #[must_use]
     pub fn license(&self) -> &LicenseClaims {
-        &self.held.session.license
+        &self.held.sessions.latest().license
     }
 
     /// The latest lease. Verified; it changes with every heartbeat.
@@ -89,10 +152,10 @@ impl Seat {
         self.held.latest().lease.token.clone()
     }
 
-    /// The session's id: a secret, by which anybody could renew and release the seat.
+    /// The session's id: a secret, by which anybody could renew and release the seat. It changes when the seat is regained.
     #[must_use]
     pub fn session_id(&self) -> &str {
-        self.held.session.id.expose()
+        self.held.sessions.latest().id.expose()
     }
 
     /// Seats of the license in use at the last answer.
@@ -113,11 +176,11 @@ impl Seat {
         self.held.latest().until
     }
 
-    /// Gives the seat back, unless another process on this device sits on it as well.
+    /// Gives the seat back. [`Released`] tells whether there was anything to give back.
     ///
     /// # Errors
     /// If the platform could not be told within the client's patience: the seat then falls free when it expires.
-    pub async fn release(self) -> Result<(), Error> {
+    pub async fn release(self) -> Result<Released, Error> {
         let patience = self.core.patience;
         self.release_within(patience).await
     }
@@ -126,21 +189,20 @@ impl Seat {
     ///
     /// # Errors
     /// As [`release`](Self::release).
-    pub async fn release_within(self, patience: Duration) -> Result<(), Error> {
-        let Self { core, held, status, task, stop } = self;
+    pub async fn release_within(self, patience: Duration) -> Result<Released, Error> {
+        let Self { core, held, task, stop, .. } = self;
         end(task, stop).await;
-        let presence = held.leave();
-        if matches!(*status.borrow(), SeatStatus::Lost { .. }) {
-            return Ok(());
-        }
-        core.give_back(&held.session, presence, patience).await.map(|_| ())
+        held.give_back(&core, patience).await
     }
 
     /// Stops the heartbeats and leaves the session as it is, for [`Client::attach`](crate::Client::attach) before it expires.
     pub async fn detach(self) -> SavedSession {
-        let Self { held, task, stop, .. } = self;
+        let Self { core, held, task, stop, .. } = self;
         end(task, stop).await;
-        SavedSession { session_id: held.session.id.clone(), license: held.session.license_token.clone() }
+        let session = held.sessions.latest();
+        // From now on it is for whoever has what is returned.
+        core.leave_slot(held.slot.as_ref(), &session.id).await;
+        SavedSession { session_id: session.id.clone(), license: session.license_token.clone(), own: session.own }
     }
 }
 
@@ -156,6 +218,25 @@ impl Held {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Gives back what there is to give back.
+    async fn give_back(&self, core: &Core, patience: Duration) -> Result<Released, Error> {
+        let (session, presence) = (self.sessions.latest(), self.leave());
+        if self.ended.load(Ordering::Acquire) {
+            core.forget_id(&session.id).await;
+            return Ok(Released::AlreadyEnded);
+        }
+        let released = core.give_back(session, presence, patience).await?;
+        if released == Released::InUse {
+            core.leave_slot(self.slot.as_ref(), &session.id).await;
+        }
+        Ok(released)
+    }
+
+    /// The sessions that another one is to be taken in place of.
+    fn left(&self) -> Vec<Secret> {
+        vec![self.sessions.latest().id.clone()]
+    }
+
     /// Takes this process off the seat that the device's processes share.
     fn leave(&self) -> Option<Presence> {
         self.presence.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -164,7 +245,7 @@ impl Held {
 
 impl fmt::Debug for Seat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let license = &self.held.session.license.license_id;
+        let license = &self.held.sessions.latest().license.license_id;
         let seat = self.held.latest().lease.claims.seat;
         f.debug_struct("Seat")
             .field("license_id", license)

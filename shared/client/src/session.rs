@@ -11,6 +11,9 @@ pub struct SavedSession {
     pub(crate) session_id: Secret,
     /// The license document, signed.
     pub(crate) license: String,
+    /// No other program has the same session.
+    #[serde(default)]
+    pub(crate) own: bool,
 }
 
 impl SavedSession {

@@ -41,6 +41,9 @@ pub struct Expected {
     pub tenant_id: Option<String>,
     /// Which license.
     pub license_id: Option<String>,
+    /// The earliest version that a license document may have: what the lease beside it names, and no earlier one than was seen
+    /// before (documents only).
+    pub license_version: Option<u64>,
     /// Which session (leases only).
     pub session_id: Option<String>,
     /// The id of this machine, not hashed (leases only).
@@ -132,6 +135,10 @@ impl Verifier {
         let verdict = self.root_signed(token, LICENSE, &mut trail).and_then(|claims: LicenseClaims| {
             same(&mut trail, LICENSE, "tenant", expected.tenant_id.as_ref(), &claims.tenant_id, Rejected::WrongTenant)?;
             same(&mut trail, LICENSE, "license", expected.license_id.as_ref(), &claims.license_id, Rejected::WrongLicense)?;
+            if let Some(least) = expected.license_version {
+                let compared = format!("{} and at least {least}", claims.version);
+                trail.check(LICENSE.name, "version", compared, claims.version >= least, Rejected::OldLicense)?;
+            }
             Ok(claims)
         });
         trail.explain(verdict)

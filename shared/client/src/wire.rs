@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::{
     RequestBuilder, Response, StatusCode, Url,
-    header::{ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER},
+    header::{CACHE_CONTROL, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER},
     redirect::Policy,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -52,6 +52,9 @@ pub(crate) struct Application<'a> {
     pub(crate) hardware_id: &'a str,
     pub(crate) user_email: &'a str,
     pub(crate) nonce: &'a str,
+    /// A session of this device whose program is dead: its place on the seat is this one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replaces: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -59,6 +62,9 @@ struct Session<'a> {
     session_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<&'a str>,
+    /// The key that signed the last lease: its certificate need not be sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known_leaf: Option<&'a str>,
 }
 
 /// An answer, and when its request was sent: nothing it says began earlier.
@@ -162,19 +168,28 @@ impl Http {
         self.call(request, limit).await
     }
 
-    pub(crate) async fn heartbeat(&self, session_id: &str, nonce: &str, limit: Duration) -> Result<Received<Renewed>, Failure> {
-        let session = Session { session_id, nonce: Some(nonce) };
+    pub(crate) async fn heartbeat(
+        &self,
+        session_id: &str,
+        nonce: &str,
+        known_leaf: Option<&str>,
+        limit: Duration,
+    ) -> Result<Received<Renewed>, Failure> {
+        let session = Session { session_id, nonce: Some(nonce), known_leaf };
         self.call(self.client.post(self.endpoints.heartbeat.clone()).json(&session), limit).await
     }
 
     pub(crate) async fn release(&self, session_id: &str, limit: Duration) -> Result<Received<Released>, Failure> {
-        let session = Session { session_id, nonce: None };
+        let session = Session { session_id, nonce: None, known_leaf: None };
         self.call(self.client.post(self.endpoints.release.clone()).json(&session), limit).await
     }
 
-    /// What is published, if it is not what the `ETag` names.
-    pub(crate) async fn keys(&self, known: Option<&str>) -> Result<Published, Failure> {
-        let mut request = self.client.get(self.endpoints.keys.clone()).timeout(self.timeout);
+    /// What is published, if it is not what the `ETag` names; `latest` is what no cache on the way has kept.
+    pub(crate) async fn keys(&self, known: Option<&str>, latest: bool, limit: Duration) -> Result<Published, Failure> {
+        let mut request = self.client.get(self.endpoints.keys.clone()).timeout(self.timeout.min(limit));
+        if latest {
+            request = request.header(CACHE_CONTROL, "no-cache");
+        }
         if let Some(etag) = known {
             request = request.header(IF_NONE_MATCH, etag);
         }

@@ -18,6 +18,7 @@ use std::{future::poll_fn, task::Poll, time::Duration};
 use clap::Args;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, QueueMode, RecyclingMethod, Runtime, Timeouts};
 use futures_util::future::maybe_done;
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::timeout;
 use tokio_postgres::{Config, Row, config::SslMode, types::ToSql};
 
@@ -182,6 +183,7 @@ impl Error {
 pub struct Database {
     pool: Pool,
     timeout: Duration,
+    uses: Counter,
 }
 
 impl Database {
@@ -208,7 +210,7 @@ impl Database {
             .timeouts(Timeouts { wait: connect, create: connect, recycle: connect })
             .build()
             .map_err(|error| Error::Settings(error.to_string()))?;
-        Ok(Self { pool, timeout: settings.timeout() })
+        Ok(Self { pool, timeout: settings.timeout(), uses: Counter::default() })
     }
 
     /// A connection for work that needs more than one statement.
@@ -216,7 +218,14 @@ impl Database {
     /// # Errors
     /// [`Error::Pool`] if none comes free, or PostgreSQL cannot be reached, within half of `DATABASE_TIMEOUT_MS`.
     pub async fn client(&self) -> Result<deadpool_postgres::Client, Error> {
+        self.uses.inc();
         Ok(self.pool.get().await?)
+    }
+
+    /// Returns how often this pool was used: nothing asks PostgreSQL without it.
+    #[must_use]
+    pub const fn uses(&self) -> &Counter {
+        &self.uses
     }
 
     /// Runs one statement that needs no tenant.

@@ -9,6 +9,7 @@
 mod acquire;
 mod answer;
 mod batcher;
+mod claim;
 mod close;
 mod counters;
 mod entries;
@@ -19,8 +20,10 @@ mod rebuild;
 mod reconcile;
 mod records;
 mod redis_link;
+mod refusals;
 mod release;
 mod revoke;
+mod screening;
 mod script;
 mod scripts;
 pub mod statements;
@@ -31,8 +34,10 @@ mod usage;
 use std::{sync::Arc, time::Duration};
 
 pub use acquire::{Acquired, Applicant, Seat};
+pub use claim::Claim;
 pub use counters::Counters;
 pub use heartbeat::{Heartbeat, Renewal};
+pub(crate) use limiter::{Asker, CountedBy, Looked};
 pub use limiter::{Counted, LimitSettings, Limiter};
 pub use reconcile::{Drift, Listed, Reconciler};
 pub use redis_link::{RedisLink, RedisSettings};
@@ -153,8 +158,8 @@ impl Engine {
             upkeep: Upkeep::new(link.clone()),
             licenses: Licenses::new(Arc::clone(&clock)),
             database,
+            limiter: Arc::new(Limiter::over(link, limits, Arc::clone(&clock))),
             clock,
-            limiter: Arc::new(Limiter::over(link, limits)),
             counters: Counters::default(),
         }
     }
@@ -169,6 +174,7 @@ impl Engine {
     pub fn register(&self, registry: &mut Registry) {
         self.counters.register(registry);
         self.limiter.register(registry);
+        registry.register("coditect_database_uses", "Times that PostgreSQL was asked", self.database.uses().clone());
         let database = self.database.clone();
         registry.register_collector(Box::new(counters::PoolCollector::new(database)));
     }
@@ -215,8 +221,10 @@ impl Engine {
         // None where a member of the staff asks, who has no tenant and sees all.
         let tenants: Option<Vec<TenantId>> = callers.and_then(|callers| callers.iter().map(|caller| caller.tenant).collect());
         let tenants = tenants.as_deref();
-        let Some(mut license) = self.licenses.by_key(&self.database, &hash, tenants).await? else {
-            return Ok(Counted::Served(Inspected::Unknown, Verdict::Uncounted));
+        let mut license = match self.open(&hash, tenants, Some(network)).await? {
+            Looked::Found(license) => license,
+            Looked::Unknown(verdict) => return Ok(Counted::Served(Inspected::Unknown, verdict)),
+            Looked::Refused(allowance) => return Ok(Counted::Beyond(allowance)),
         };
         let (mut limit, mut verdict) = (self.limiter.limit(LimitKind::Principal), Verdict::Uncounted);
         for tries in 0..TRIES {
@@ -225,7 +233,7 @@ impl Engine {
             if let Err(refused) = usable {
                 if tries == 0 && self.may_have_changed(&license).await {
                     self.licenses.forget(&license);
-                    match self.licenses.by_key(&self.database, &hash, tenants).await? {
+                    match self.licenses.read_by_key(&self.database, &hash, tenants).await? {
                         Some(newer) => license = newer,
                         None => return Ok(Counted::Served(Inspected::Unknown, verdict)),
                     }
@@ -252,7 +260,7 @@ impl Engine {
             };
             if version > license.version {
                 self.licenses.forget(&license);
-                match self.licenses.by_key(&self.database, &hash, tenants).await? {
+                match self.licenses.read_by_key(&self.database, &hash, tenants).await? {
                     Some(newer) => license = newer,
                     None => return Ok(Counted::Served(Inspected::Unknown, verdict)),
                 }

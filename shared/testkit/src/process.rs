@@ -79,6 +79,7 @@ impl Process {
             // All tests call from one address, and some ask more than anybody may.
             .env("LIMIT_ANONYMOUS_PER_HOUR", "1000000")
             .env("LIMIT_PRINCIPAL_PER_HOUR", "1000000")
+            .env("LIMIT_PUBLIC_PER_HOUR", "1000000")
             .envs(patience())
             .env("HOST", "127.0.0.1")
             .env("PORT", port.to_string())

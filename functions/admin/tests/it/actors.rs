@@ -4,7 +4,10 @@ use std::{pin::pin, time::Duration};
 
 use admin::{Operation, operations};
 use futures_util::future::{Either, select};
-use platform::domain::{Clock, Standing, rfc3339};
+use platform::{
+    db::{Rows, Scope},
+    domain::{Clock, Principal, Standing, rfc3339},
+};
 use serde_json::json;
 use testkit::must_complete;
 
@@ -210,7 +213,9 @@ async fn owners_who_deactivate_each_other_at_once_do_not_wait_for_each_other() {
 async fn transaction_that_reads_changes_nothing() {
     let rig = Rig::start().await;
     let database = rig.database.connect(platform::db::Role::Admin);
-    let scope = platform::db::Scope::Tenant(rig.ours.customer.tenant);
+    let Person { id, tenant, standing, email, .. } = &rig.ours.owner;
+    let actor = Principal { id: *id, standing: *standing, tenant: *tenant, email: email.clone(), token: None };
+    let scope = Scope::new(Rows::Tenant(rig.ours.customer.tenant), &actor);
     let (transaction, _) = database.begin(scope, platform::db::Access::Read, &[]).await.unwrap();
     let refused = transaction.query("UPDATE tenants SET name = 'Mine'", &[]).await.unwrap_err();
     assert!(refused.to_string().contains("read-only"), "{refused}");

@@ -213,6 +213,8 @@ fn http() -> HttpSettings {
         metrics_host: [127, 0, 0, 1].into(),
         metrics_port: 0,
         request_timeout_ms: 20_000,
+        max_connections: 10,
+        keep_alive_seconds: 60,
         trusted_proxy_hops: 0,
         cors_origins: "".parse().unwrap(),
         telemetry: TelemetrySettings::default(),

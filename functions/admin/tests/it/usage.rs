@@ -230,6 +230,25 @@ async fn usage_can_be_had_whole_as_csv_that_no_program_takes_for_formulas() {
 }
 
 #[tokio::test]
+async fn export_form_is_negotiated_by_quality_and_specificity() {
+    let rig = Rig::start().await;
+    for (path, form) in [(PATH, "text/csv"), ("/api/v1/audit-events", "application/x-ndjson")] {
+        for (accept, wanted) in [
+            (format!("application/json, {form};q=0"), "application/json"),
+            (format!("{form};q=0, */*"), "application/json"),
+            (format!("application/json, {form}"), "application/json"),
+            (format!("{form};q=0.5, application/json;q=0.4"), form),
+            (format!("application/json;q=0, {form};q=0.1"), form),
+            ("image/png".to_owned(), "application/json"),
+            (["text/x;q=0.1"; 3000].join(","), "application/json"),
+        ] {
+            let answer = rig.call(&rig.ours.owner, "GET", path, &[("accept", accept.as_str())], None).await.expect(200);
+            assert_eq!(answer.headers["content-type"], wanted, "{path} {}", &accept[..accept.len().min(80)]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn unfinished_hour_and_day_are_shown_and_marked() {
     let rig = Rig::start().await;
     let owner = rig.database.owner().await;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use platform::domain::{AccessToken, LicenseKey, SessionId, SessionKey};
+use platform::domain::{AccessToken, LicenseId, LicenseKey, SessionId, SessionKey};
 use reqwest::{Client, Method, header::HeaderMap};
 use serde_json::{Value, json};
 use testkit::{Process, TestDatabase, free_port, policy, redis_settings};
@@ -93,7 +93,7 @@ async fn limits_hold_to_the_request_under_64_connections_over_two_processes() {
     assert_served(&ask("heartbeat", &nobody).await, 404, 40);
     // The address is beyond its limit, whatever else it tries; a credential that holds is no concern of its address.
     assert_too_many(&post(&http, &other, "acquire", &stranger()).await, "anonymous", 40);
-    assert_too_many(&get(&http, &other, "/api/v1/keys").await, "anonymous", 40);
+    assert_eq!(get(&http, &other, "/api/v1/keys").await.status, 200, "what is public is no guess");
     assert_eq!(post(&http, &other, "acquire", &platform.applicant("two")).await.status, 201);
     // Nor is it anybody else's.
     post(&machine(), &other, "acquire", &stranger()).await.assert_problem(404, "license_not_found");
@@ -178,6 +178,44 @@ async fn whoever_shows_no_credential_counts_by_address_and_whoever_only_asks_wha
     }
 }
 
+/// How often this process has asked PostgreSQL for the seats' sake.
+async fn database_uses(process: &Process) -> u64 {
+    let page = reqwest::get(&process.metrics_url).await.unwrap().text().await.unwrap();
+    let line = page.lines().find_map(|line| line.strip_prefix("coditect_database_uses_total ")).unwrap();
+    line.parse().unwrap()
+}
+
+#[tokio::test]
+async fn guesses_from_a_spent_address_make_no_commits() {
+    let platform = Platform::start_with(1, &[("LIMIT_ANONYMOUS_PER_HOUR", "10")]).await;
+    let process = &platform.process;
+    let acquired = platform.post("acquire", &platform.applicant("one")).await;
+    let session = json!({ "session_id": acquired.body["session_id"] });
+    let http = machine();
+    let invented = |license: LicenseId| json!({ "session_id": SessionId { license, key: SessionKey::random() } });
+    for _ in 0..10 {
+        post(&http, process, "heartbeat", &invented(platform.customer.license)).await.assert_problem(404, "session_not_found");
+    }
+    let before = database_uses(process).await;
+    for _ in 0..100 {
+        for body in [invented(platform.customer.license), invented(LicenseId::random())] {
+            assert_too_many(&post(&http, process, "heartbeat", &body).await, "anonymous", 10);
+            assert_too_many(&post(&http, process, "release", &body).await, "anonymous", 10);
+        }
+        assert_too_many(&post(&http, process, "acquire", &stranger()).await, "anonymous", 10);
+        for path in ["licenses/acquire", "licenses/validate", "licenses"] {
+            let request = http.post(format!("{}/api/v1/{path}", process.url)).bearer_auth(AccessToken::generate().reveal());
+            let refused = Answer::of(request.json(&platform.applicant("one")).send().await.unwrap()).await;
+            assert_too_many(&refused, "anonymous", 10);
+        }
+    }
+    assert_eq!(database_uses(process).await, before);
+    // Those at the same address who are known notice nothing.
+    assert_eq!(post(&http, process, "heartbeat", &session).await.status, 200);
+    assert_eq!(post(&http, process, "acquire", &platform.applicant("one")).await.status, 200);
+    assert_eq!(post(&http, process, "release", &session).await.status, 200);
+}
+
 /// A guest, and so many tokens of that one person.
 async fn guest_tokens(platform: &Platform, count: usize) -> Vec<AccessToken> {
     let owner = platform.database.owner().await;
@@ -219,23 +257,45 @@ async fn a_person_is_counted_as_one_whichever_token_it_comes_with() {
 }
 
 #[tokio::test]
-async fn who_publishes_to_everybody_counts_by_address_and_health_counts_nobody() {
-    let platform = Platform::start_with(1, &[("LIMIT_ANONYMOUS_PER_HOUR", "4")]).await;
-    let http = machine();
-    for (path, left) in [("/api/v1/keys", 3), ("/.well-known/jwks.json", 2), ("/api/v1/keys", 1), ("/.well-known/jwks.json", 0)] {
-        let answer = get(&http, &platform.process, path).await;
-        assert_eq!((answer.status, state(&answer, "anonymous").0), (200, left), "{path}");
-        assert!(header(&answer.headers, "cache-control").starts_with("public"));
+async fn public_resources_have_a_limit_apart_from_guesses() {
+    let settings = [("LIMIT_PUBLIC_PER_HOUR", "5"), ("LIMIT_ANONYMOUS_PER_HOUR", "1")];
+    let platform = Platform::start_with(1, &settings).await;
+    let (http, process) = (machine(), &platform.process);
+    for status in [404, 429, 429] {
+        assert_eq!(post(&http, process, "validate", &stranger()).await.status, status);
     }
-    for path in ["/api/v1/keys", "/.well-known/jwks.json"] {
-        let refused = get(&http, &platform.process, path).await;
-        assert_too_many(&refused, "anonymous", 4);
+    for path in ["/api/v1/keys", "/.well-known/jwks.json", "/api/v1/openapi.json", "/api/v1/docs", "/api/v1/keys"] {
+        let answer = get(&http, process, path).await;
+        assert_eq!(answer.status, 200, "{path}: a guess of the same address has no part in it");
+        assert!(!answer.headers.contains_key("ratelimit"), "{path}: a cache may give it to others");
+    }
+    for path in ["/api/v1/keys", "/.well-known/jwks.json", "/api/v1/openapi.json", "/api/v1/docs"] {
+        let refused = get(&http, process, path).await;
+        assert_too_many(&refused, "public", 5);
         assert_eq!(header(&refused.headers, "cache-control"), "no-store");
     }
     for path in ["/health", "/health/", "/ready", "/ready/"] {
-        let answer = get(&http, &platform.process, path).await;
+        let answer = get(&http, process, path).await;
         assert!(answer.status == 200 && !answer.headers.contains_key("ratelimit"), "{path}");
     }
+    assert_eq!(post(&machine(), process, "validate", &stranger()).await.status, 404, "another address");
+}
+
+#[tokio::test]
+async fn public_resources_are_cacheable_and_304_is_not_counted() {
+    let platform = Platform::start_with(1, &[("LIMIT_PUBLIC_PER_HOUR", "4")]).await;
+    let (http, process) = (machine(), &platform.process);
+    for path in ["/api/v1/keys", "/.well-known/jwks.json", "/api/v1/openapi.json", "/api/v1/docs"] {
+        let first = get(&http, process, path).await;
+        assert_eq!((first.status, header(&first.headers, "cache-control")), (200, "public, max-age=300"), "{path}");
+        let tag = header(&first.headers, "etag").to_owned();
+        for _ in 0..3 {
+            let again = http.get(format!("{}{path}", process.url)).header("if-none-match", &tag);
+            let again = again.send().await.unwrap();
+            assert_eq!((again.status().as_u16(), again.headers()["etag"].to_str().unwrap()), (304, &*tag), "{path}");
+        }
+    }
+    assert_too_many(&get(&http, process, "/api/v1/keys").await, "public", 4);
 }
 
 /// The statuses of as many strangers as there are claims, each with its claim of whom it is calling for.

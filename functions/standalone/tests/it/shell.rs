@@ -75,10 +75,9 @@ async fn server_that_accepts_and_never_answers_gives_503() {
 async fn metrics_page_is_on_loopback_unless_told() {
     let nowhere = format!("postgres://nobody:nothing@127.0.0.1:{}/none", free_port());
     let no_redis = format!("redis://127.0.0.1:{}", free_port());
-    for (settings, is_reached_elsewhere) in [
-        (&[("HOST", "0.0.0.0")][..], false),
-        (&[("HOST", "0.0.0.0"), ("METRICS_HOST", "0.0.0.0")], true),
-    ] {
+    for (settings, is_reached_elsewhere) in
+        [(&[("HOST", "0.0.0.0")][..], false), (&[("HOST", "0.0.0.0"), ("METRICS_HOST", "0.0.0.0")], true)]
+    {
         let process = Process::start_with(BINARY, &["serve"], &nowhere, &no_redis, settings).await;
         // Another address of this machine, which 127.0.0.1 does not listen on.
         let elsewhere = process.metrics_url.replace("127.0.0.1", "127.0.0.2");

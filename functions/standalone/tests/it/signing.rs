@@ -57,6 +57,53 @@ async fn what_a_client_is_given_verifies_offline() {
     }
 }
 
+/// The claims of a compact JWS.
+fn claims(jws: &Value) -> Value {
+    serde_json::from_slice(&BASE64URL.decode(jws.as_str().unwrap().split('.').nth(1).unwrap()).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn lease_comes_with_the_certificate_unless_its_key_is_known() {
+    let platform = Platform::start(2).await;
+    let (verifier, keys, _) = published(&platform).await;
+    let acquired = platform.post("acquire", &platform.applicant("device-1")).await;
+    let beat = async |known: Value| {
+        let body = json!({ "session_id": acquired.body["session_id"], "known_leaf": known });
+        platform.post("heartbeat", &body).await
+    };
+    let kid = claims(&acquired.body["certificate"])["jwk"]["kid"].clone();
+    for answer in [&acquired, &beat(Value::Null).await, &beat(json!("another")).await] {
+        let certificate = answer.body["certificate"].as_str().unwrap();
+        assert!(keys.certificates.iter().any(|known| known == certificate));
+        let alone = PublishedKeys { certificates: vec![certificate.to_owned()], revocations: None };
+        verifier.lease(answer.body["lease"].as_str().unwrap(), &alone, &Expected::default(), now()).unwrap();
+    }
+    let known = beat(kid).await;
+    assert!(known.body["lease"].is_string() && known.body.get("certificate").is_none(), "{}", known.text);
+    beat(json!("")).await.assert_problem(400, "invalid_request");
+}
+
+#[tokio::test]
+async fn lease_names_the_version_of_the_document_beside_it_and_then_of_the_policy() {
+    let platform = Platform::start(2).await;
+    let acquired = platform.post("acquire", &platform.applicant("device-1")).await;
+    let version = &acquired.body["license_data"]["document"]["version"];
+    assert!(version.is_u64() && claims(&acquired.body["lease"])["license_version"] == *version, "{}", acquired.text);
+    let body = json!({ "session_id": acquired.body["session_id"] });
+    let beaten = platform.post("heartbeat", &body).await;
+    assert_eq!(claims(&beaten.body["lease"])["license_version"], *version);
+
+    // Changed, and not signed yet: what is given is the document that there is, and the lease says no more than that.
+    let owner = platform.database.owner().await;
+    owner.execute("UPDATE licenses SET version = version + 1", &[]).await.unwrap();
+    let other = Process::start_with(BINARY, &["serve"], platform.database.url(), redis_settings().redis_url.expose(), &[]).await;
+    let url = format!("{}/api/v1/licenses/acquire", other.url);
+    let acquired = Answer::of(platform.http.post(url).json(&platform.applicant("device-2")).send().await.unwrap()).await;
+    assert_eq!(claims(&acquired.body["lease"])["license_version"], acquired.body["license_data"]["document"]["version"]);
+    let beaten = platform.post("heartbeat", &body).await;
+    assert_eq!(claims(&beaten.body["lease"])["license_version"], version.as_u64().unwrap() + 1);
+}
+
 #[tokio::test]
 async fn discovery_answers_with_a_tag_and_says_when_nothing_has_changed() {
     let platform = Platform::start(1).await;

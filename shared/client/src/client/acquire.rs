@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Core, Doubt, Lease, Renewal, Session, State, lock, renew::deadline};
+use super::{Core, Doubt, Lease, Renewal, Session, State, left::Unwanted, lock, renew::deadline};
 use crate::{
-    Error, Expected, Seat,
+    Error, Expected, LicenseClaims, Rejected, Seat,
     patience::Patience,
     random,
     secret::Secret,
+    seat::Place,
+    slot::Slot,
     wire::{Acquired, Application, Failure, Received},
 };
 
@@ -16,6 +18,8 @@ use crate::{
 pub(super) struct Attempt {
     idempotency_key: String,
     nonce: String,
+    /// The session of a dead program, or of this one before its session ended.
+    replaces: Option<Secret>,
     /// It was sent, and no answer came: the platform may have carried it out a while ago.
     unanswered: bool,
 }
@@ -23,12 +27,19 @@ pub(super) struct Attempt {
 /// The attempt that an acquire is at. It is put aside for the next acquire unless its outcome is known.
 struct Current<'a> {
     core: &'a Core,
+    replaces: Option<Secret>,
     attempt: Option<Attempt>,
 }
 
 impl Current<'_> {
     fn get(&mut self) -> &mut Attempt {
-        self.attempt.get_or_insert_with(|| Attempt { idempotency_key: random::token(), nonce: random::token(), unanswered: false })
+        let replaces = &self.replaces;
+        self.attempt.get_or_insert_with(|| Attempt {
+            idempotency_key: random::token(),
+            nonce: random::token(),
+            replaces: replaces.clone(),
+            unanswered: false,
+        })
     }
 
     /// It is known what became of it.
@@ -45,27 +56,86 @@ impl Drop for Current<'_> {
     }
 }
 
+/// A seat that was taken, and verified.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) session: Session,
+    pub(crate) lease: Lease,
+    pub(crate) renewal: Renewal,
+}
+
+/// Why none was.
+#[derive(Debug)]
+pub(crate) struct NotTaken {
+    pub(crate) error: Error,
+    /// The platform has given a session all the same, which is to be released.
+    pub(crate) unwanted: Option<Unwanted>,
+}
+
+impl From<Error> for NotTaken {
+    fn from(error: Error) -> Self {
+        Self { error, unwanted: None }
+    }
+}
+
 impl Core {
     pub(super) async fn acquire(self: &Arc<Self>) -> Result<Seat, Error> {
         // Before the call: else whoever leaves meanwhile would release the session that it answers.
         let presence = self.enter().await?;
-        let mut patience = Patience::of(self.patience);
-        let mut current = Current { core: self, attempt: lock(&self.unsettled).pop() };
-        loop {
-            let received = self.ask(&mut current, &mut patience).await?;
-            let (session, outcome) = self.take(received, current.get(), &mut patience).await?;
-            match outcome {
-                Ok((renewal, lease)) => {
-                    current.settle();
-                    self.keep_license(&session).await;
-                    return Ok(Seat::begin(Arc::clone(self), session, lease, renewal, presence));
+        let (slot, left) = self.claim_slot();
+        match self.take_seat(slot.as_ref(), left).await {
+            Ok(taken) => Ok(Seat::begin(Arc::clone(self), taken, Place { presence, slot })),
+            Err(NotTaken { error, unwanted }) => {
+                if let Some(unwanted) = unwanted {
+                    self.let_go(unwanted, presence).await;
                 }
-                // What the platform repeated has ended since: that attempt is over.
-                Err(Error::SessionEnded(ending)) => {
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a seat, in place of the last of the sessions that were left behind, and releases the others.
+    pub(crate) async fn take_seat(self: &Arc<Self>, slot: Option<&Slot>, mut left: Vec<Secret>) -> Result<Taken, NotTaken> {
+        let mut patience = Patience::of(self.patience);
+        let replaces = left.last().cloned();
+        let mut current = Current { core: self, replaces: replaces.clone(), attempt: lock(&self.unsettled).pop() };
+        let mut is_old = false;
+        loop {
+            let received = match self.ask(&mut current, &mut patience).await {
+                Err(Error::Unreachable { .. }) if is_old => return Err(Error::Forged(Rejected::OldLicense).into()),
+                received => received?,
+            };
+            let unwanted = Unwanted::of(&received.answer);
+            // First of all: whatever happens from here on, the session can be found again.
+            self.note_taken(slot, &unwanted.id).await;
+            let replayed = received.replayed || current.get().unanswered;
+            let error = match self.take(received, current.get(), &mut patience).await {
+                Ok(taken) => {
                     current.settle();
+                    self.keep_license(&taken.session).await;
+                    left.retain(|id| *id != taken.session.id);
+                    // A platform that knows `replaces` has ended it.
+                    self.release_left(slot, left, replaces.filter(|_| unwanted.own));
+                    return Ok(taken);
+                }
+                Err(error) => error,
+            };
+            current.settle();
+            match error {
+                // What the platform repeated has ended since: that attempt is over.
+                Error::SessionEnded(ending) => {
+                    self.leave_slot(slot, &unwanted.id).await;
                     patience.pause(Failure::NoAnswer(ending.to_string())).await?;
                 }
-                Err(error) => return Err(error),
+                // The license was changed between an answer and its repetition.
+                Error::Forged(Rejected::OldLicense) if replayed && unwanted.own => {
+                    self.let_go(unwanted, None).await;
+                    is_old = true;
+                    if patience.pause(Failure::NoAnswer(String::new())).await.is_err() {
+                        return Err(Error::Forged(Rejected::OldLicense).into());
+                    }
+                }
+                error => return Err(NotTaken { error, unwanted: Some(unwanted) }),
             }
         }
     }
@@ -75,8 +145,13 @@ impl Core {
         let user_email = self.user_email.as_deref().ok_or_else(|| Error::Settings("a user's email is needed".to_owned()))?;
         loop {
             let attempt = current.get();
-            let application =
-                Application { license_key: self.license_key.expose(), hardware_id: &self.hardware_id, user_email, nonce: &attempt.nonce };
+            let application = Application {
+                license_key: self.license_key.expose(),
+                hardware_id: &self.hardware_id,
+                user_email,
+                nonce: &attempt.nonce,
+                replaces: attempt.replaces.as_ref().map(Secret::expose),
+            };
             let failure = match self.http.acquire(&application, &attempt.idempotency_key, patience.left()).await {
                 Ok(received) => return Ok(received),
                 Err(failure) => failure,
@@ -84,6 +159,13 @@ impl Core {
             match failure {
                 Failure::NoAnswer(_) => attempt.unanswered = true,
                 Failure::Problem(_) if failure.may_pass() => {}
+                // It came with an answer that was refused, and is no session id at all.
+                Failure::Problem(ref problem) if problem.status == 400 && problem.errors.iter().any(|fault| fault.field == "replaces") => {
+                    current.settle();
+                    if current.replaces.take().is_some() {
+                        continue;
+                    }
+                }
                 Failure::Problem(_) => current.settle(),
             }
             patience.pause(failure).await?;
@@ -91,34 +173,46 @@ impl Core {
     }
 
     /// Verifies an answer. Its lease must be fresh: if it may be an old answer repeated, a heartbeat brings another.
-    async fn take(
-        &self,
-        received: Received<Acquired>,
-        attempt: &Attempt,
-        patience: &mut Patience,
-    ) -> Result<(Session, Result<(Renewal, Lease), Error>), Error> {
+    async fn take(self: &Arc<Self>, received: Received<Acquired>, attempt: &Attempt, patience: &mut Patience) -> Result<Taken, Error> {
         let Received { answer, sent, replayed } = received;
         let license = self.verifier.license(&answer.license_data.signature, &Expected::default())?;
-        let session = Session { id: Secret::new(answer.session_id), license, license_token: answer.license_data.signature };
+        let own = answer.certificate.is_some();
+        let session = Session { id: Secret::new(answer.session_id), license, license_token: answer.license_data.signature, own };
         let expected = self.expected(&session, attempt.nonce.clone());
-        if replayed || attempt.unanswered {
-            let at_hand = self.checked(&answer.lease, &expected).await.ok().map(|(lease, _)| lease);
-            let renewed = self.renew_now(&session, at_hand.as_ref(), patience).await;
-            return Ok((session, renewed));
+        let certificate = answer.certificate.as_deref();
+        match self.refresh_keys(false).await {
+            // The certificate that came will do, or what is known: a lease by a key that is not among it will tell.
+            Ok(()) | Err(Doubt::Failure(_)) => {}
+            Err(doubt) => return Err(doubt.into()),
         }
-        let lease = loop {
-            match self.verified(&answer.lease, &expected, sent).await {
-                Err(Doubt::Failure(failure)) => patience.pause(failure).await?,
-                outcome => break outcome?,
-            }
+        let (renewal, lease) = if replayed || attempt.unanswered {
+            let at_hand = self.checked(&answer.lease, certificate, &expected).await.ok().map(|(lease, _)| lease);
+            self.renew_now(&session, at_hand.as_ref(), patience).await?
+        } else {
+            let lease = loop {
+                match self.verified(&answer.lease, certificate, &expected, sent).await {
+                    Err(Doubt::Failure(failure)) => patience.pause(failure).await?,
+                    outcome => break outcome?,
+                }
+            };
+            let renewal = Renewal {
+                until: deadline(&lease.claims, sent),
+                heartbeat_after: Duration::from_secs(answer.heartbeat_after),
+                seats_used: answer.seats_used,
+                seats_total: answer.seats_total,
+            };
+            (renewal, lease)
         };
-        let renewal = Renewal {
-            until: deadline(&lease.claims, sent),
-            heartbeat_after: Duration::from_secs(answer.heartbeat_after),
-            seats_used: answer.seats_used,
-            seats_total: answer.seats_total,
-        };
-        Ok((session, Ok((renewal, lease))))
+        self.refuse_old(&session, lease.claims.license_version)?;
+        Ok(Taken { session, lease, renewal })
+    }
+
+    /// Refuses a license document of an earlier version than the lease names, or than was seen before.
+    fn refuse_old(&self, session: &Session, named: Option<u64>) -> Result<(), Rejected> {
+        let LicenseClaims { license_id, .. } = &session.license;
+        let seen = self.state.as_ref().map_or(0, |State { memory, .. }| lock(memory).license_version(license_id));
+        let expected = Expected { license_version: Some(seen.max(named.unwrap_or(0))), ..Expected::default() };
+        self.verifier.license(&session.license_token, &expected).map(|_| ())
     }
 
     async fn keep_license(&self, session: &Session) {

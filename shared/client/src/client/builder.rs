@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
@@ -11,7 +12,7 @@ use reqwest::Url;
 
 use super::{Client, Core, State, published::Published};
 use crate::{
-    Error, Memory, RootKey, Verifier,
+    Error, Memory, RootKey, Verifier, canonical_license_key,
     clock::Clock,
     hardware_sha256,
     presence::Place,
@@ -39,6 +40,7 @@ pub struct Builder {
     request_timeout: Duration,
     patience: Duration,
     skew: Option<Duration>,
+    allow_insecure_http: bool,
     clock: Clock,
 }
 
@@ -58,6 +60,7 @@ impl Builder {
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             patience: DEFAULT_PATIENCE,
             skew: None,
+            allow_insecure_http: false,
             clock: Clock::default(),
         }
     }
@@ -131,6 +134,13 @@ impl Builder {
         Self { skew: Some(skew), ..self }
     }
 
+    /// Sends license keys and session ids unencrypted, to `http://` URLs of other machines. Without it these are refused: whoever is on
+    /// the way could read the key. URLs of this machine itself need no leave.
+    #[must_use]
+    pub fn allow_insecure_http(self) -> Self {
+        Self { allow_insecure_http: true, ..self }
+    }
+
     /// Reads the time elsewhere than from the machine: for devices that have a better source, and for tests.
     #[must_use]
     pub fn wall_clock(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
@@ -140,14 +150,18 @@ impl Builder {
     /// Builds the client. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Settings`] if something is missing or no URL; [`Error::State`] if the state file cannot be read.
+    /// [`Error::Settings`] if something is missing, no URL, or an `http://` URL of another machine; [`Error::InvalidRequest`] if the
+    /// license key is none; [`Error::State`] if the state file cannot be read.
     pub fn build(self) -> Result<Client, Error> {
         let wanted = |what: &str| Error::Settings(format!("{what} is needed"));
         let hardware_id = self.hardware_id.ok_or_else(|| wanted("a hardware id"))?;
         if self.roots.is_empty() {
             return Err(wanted("a pinned root"));
         }
-        let at = |url: &Option<String>, path| endpoint(url.as_ref().unwrap_or(&self.api_url), path);
+        // Of two spellings of one key, both have one state.
+        let license_key = canonical_license_key(self.license_key.expose()).map(Secret::new)?;
+        let insecure = self.allow_insecure_http;
+        let at = |url: &Option<String>, path| endpoint(url.as_ref().unwrap_or(&self.api_url), path, insecure);
         let endpoints = Endpoints {
             acquire: at(&self.acquire_url, "licenses/acquire")?,
             heartbeat: at(&self.heartbeat_url, "licenses/heartbeat")?,
@@ -164,22 +178,24 @@ impl Builder {
             Some(path) => {
                 let memory = Memory::open(&path)?;
                 published = Published::kept(&memory, &verifier);
-                let mut name = hardware_sha256(&format!("{}\n{hardware_id}", self.license_key.expose()));
+                let mut name = hardware_sha256(&format!("{}\n{hardware_id}", license_key.expose()));
                 name.truncate(16);
                 Some(State { memory: Arc::new(Mutex::new(memory)), place: Place::beside(&path, &name) })
             }
         };
         let core = Core {
             http: Http::new(endpoints, self.request_timeout)?,
-            license_key: self.license_key,
+            license_key,
             hardware_id,
             user_email: self.user_email,
             verifier,
             clock: self.clock,
             patience: self.patience,
-            published: tokio::sync::Mutex::new(published),
+            published: Mutex::new(published),
             state,
+            asking: tokio::sync::Mutex::default(),
             unsettled: Mutex::default(),
+            left: Mutex::default(),
         };
         Ok(Client { core: Arc::new(core) })
     }
@@ -193,15 +209,26 @@ impl fmt::Debug for Builder {
 }
 
 /// The contract's path at a URL.
-fn endpoint(base: &str, path: &str) -> Result<Url, Error> {
+fn endpoint(base: &str, path: &str, insecure: bool) -> Result<Url, Error> {
     let url = Url::parse(&format!("{}/api/v1/{path}", base.trim_end_matches('/')));
     // The text itself is not repeated: a URL may hold a password.
     let url = url.map_err(|error| Error::Settings(format!("the URL for {path} cannot be read: {error}")))?;
-    if matches!(url.scheme(), "http" | "https") {
-        Ok(url)
-    } else {
-        Err(Error::Settings(format!("the URL for {path} is not http or https")))
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if insecure || is_of_this_machine(&url) => Ok(url),
+        "http" => Err(Error::Settings(format!(
+            "the URL for {path} is http:// and not of this machine: the license key would travel unencrypted. Use https://, or allow it \
+             with allow_insecure_http() (seat: --allow-insecure-http or CODITECT_ALLOW_INSECURE_HTTP=true)"
+        ))),
+        _ => Err(Error::Settings(format!("the URL for {path} is not http or https"))),
     }
+}
+
+/// Whether what is sent there never leaves the machine: `localhost` (RFC 6761) and the loopback addresses.
+fn is_of_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches([']', '.']);
+    let by_name = host == "localhost" || host.ends_with(".localhost");
+    by_name || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -211,10 +238,31 @@ mod tests {
     #[test]
     fn the_contracts_path_is_added_to_a_url() {
         let paths =
-            ["https://a.example", "https://a.example/", "https://a.example/x/"].map(|base| endpoint(base, "keys").unwrap().to_string());
+            ["https://a.example", "https://a.example/", "https://a.example/x/"].map(|base| endpoint(base, "keys", false).unwrap().to_string());
         assert_eq!(paths, ["https://a.example/api/v1/keys", "https://a.example/api/v1/keys", "https://a.example/x/api/v1/keys"]);
         for base in ["", "a.example", "ftp://a.example", "file:///etc"] {
-            assert!(matches!(endpoint(base, "keys"), Err(Error::Settings(_))), "{base}");
+            assert!(matches!(endpoint(base, "keys", true), Err(Error::Settings(_))), "{base}");
+        }
+    }
+
+    #[test]
+    fn http_to_another_machine_is_refused_unless_it_is_allowed() {
+        for here in ["http://127.0.0.1:8080", "http://127.8.9.1", "http://[::1]:8080", "http://localhost:1", "http://a.localhost", "https://a.example"] {
+            assert!(endpoint(here, "keys", false).is_ok(), "{here}");
+        }
+        let others = [
+            "http://a.example",
+            "http://10.0.0.1",
+            "http://[2001:db8::1]",
+            "http://127.0.0.1.a.example",
+            "http://localhost.a.example",
+            "http://mylocalhost",
+            "http://127.0.0.1@a.example",
+        ];
+        for other in others {
+            let error = endpoint(other, "keys", false).unwrap_err();
+            assert!(matches!(&error, Error::Settings(text) if text.contains("allow_insecure_http")), "{other}: {error}");
+            assert!(endpoint(other, "keys", true).is_ok(), "{other}");
         }
     }
 }

@@ -1,6 +1,9 @@
 //! A heartbeat and what it proves.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use super::{Core, offline::moment};
 use crate::{
@@ -18,6 +21,8 @@ pub(crate) struct Session {
     pub(crate) license: LicenseClaims,
     /// The license document, signed.
     pub(crate) license_token: String,
+    /// No other program has the same session: older platforms give one to all programs of a device.
+    pub(crate) own: bool,
 }
 
 /// A lease that was verified.
@@ -65,14 +70,26 @@ impl From<Doubt> for Error {
 }
 
 impl Core {
-    /// One heartbeat, verified. No lease is no doubt: the session is renewed all the same.
-    pub(crate) async fn renew(&self, session: &Session, limit: Duration) -> Result<(Renewal, Option<Lease>), Doubt> {
+    /// One heartbeat, verified. No lease is no doubt, nor is one that cannot be verified for want of a key: the session is renewed
+    /// all the same.
+    pub(crate) async fn renew(self: &Arc<Self>, session: &Session, limit: Duration) -> Result<(Renewal, Option<Lease>), Doubt> {
         let nonce = random::token();
-        let Received { answer, sent, .. } = self.http.heartbeat(session.id.expose(), &nonce, limit).await.map_err(Doubt::Failure)?;
+        let known_leaf = self.known_leaf();
+        let beat = self.http.heartbeat(session.id.expose(), &nonce, known_leaf.as_deref(), limit).await;
+        let Received { answer, sent, .. } = beat.map_err(Doubt::Failure)?;
         let lease = match &answer.lease {
-            Some(token) => Some(self.verified(token, &self.expected(session, nonce), sent).await?),
+            Some(token) => match self.verified(token, answer.certificate.as_deref(), &self.expected(session, nonce), sent).await {
+                Ok(lease) => Some(lease),
+                Err(Doubt::Failure(_)) => None,
+                Err(doubt) => return Err(doubt),
+            },
             None => None,
         };
+        if self.keys_are_due() {
+            // Only for the revocation list, and nobody waits for it.
+            let core = Arc::clone(self);
+            tokio::spawn(async move { core.refresh_keys(false).await });
+        }
         let until = lease.as_ref().map_or_else(|| unsigned_deadline(&answer, session, sent), |lease| deadline(&lease.claims, sent));
         let Renewed { heartbeat_after, seats_used, seats_total, .. } = answer;
         Ok((Renewal { until, heartbeat_after: Duration::from_secs(heartbeat_after), seats_used, seats_total }, lease))
@@ -80,7 +97,7 @@ impl Core {
 
     /// Heartbeats until one brings a lease, or one is renewed for which the lease at hand still holds.
     pub(super) async fn renew_now(
-        &self,
+        self: &Arc<Self>,
         session: &Session,
         at_hand: Option<&Lease>,
         patience: &mut Patience,
@@ -90,7 +107,7 @@ impl Core {
                 Ok((renewal, Some(lease))) => return Ok((renewal, lease)),
                 Ok((renewal, None)) => match at_hand {
                     Some(lease) => return Ok((renewal, lease.clone())),
-                    None => Failure::NoAnswer("it has no key to sign a lease with".to_owned()),
+                    None => Failure::NoAnswer("no lease can be had that can be verified".to_owned()),
                 },
                 Err(Doubt::Failure(failure)) => failure,
                 Err(doubt) => return Err(doubt.into()),
@@ -107,12 +124,20 @@ impl Core {
             session_id: Some(session.id.expose().to_owned()),
             hardware_id: Some(self.hardware_id.clone()),
             nonce: Some(nonce),
+            ..Expected::default()
         }
     }
 
     /// Verifies a lease that answers a nonce sent just now, keeps it, and learns from it what time it is.
-    pub(super) async fn verified(&self, token: &str, expected: &Expected, sent: Instant) -> Result<Lease, Doubt> {
-        let (lease, now) = self.checked(token, expected).await?;
+    pub(super) async fn verified(
+        &self,
+        token: &str,
+        certificate: Option<&str>,
+        expected: &Expected,
+        sent: Instant,
+    ) -> Result<Lease, Doubt> {
+        let (lease, now) = self.checked(token, certificate, expected).await?;
+        self.know_leaf(&lease, certificate).await;
         self.clock.prove(moment(lease.claims.iat), sent);
         let kept = lease.clone();
         self.remember(move |memory| memory.keep_lease(&kept.token, &kept.claims, now)).await;
@@ -120,11 +145,18 @@ impl Core {
     }
 
     /// Verifies a lease; also as of when it held.
-    pub(super) async fn checked(&self, token: &str, expected: &Expected) -> Result<(Lease, SystemTime), Doubt> {
-        let published = self.published(true).await?;
-        let (claims, now) = match self.judge(token, &published, expected) {
-            // A new leaf: it is published before it signs.
-            Err(Doubt::Rejected(Rejected::UnknownLeaf)) => self.judge(token, &self.published(false).await?, expected)?,
+    pub(super) async fn checked(
+        &self,
+        token: &str,
+        certificate: Option<&str>,
+        expected: &Expected,
+    ) -> Result<(Lease, SystemTime), Doubt> {
+        let (claims, now) = match self.judge(token, &self.known_keys(certificate), expected) {
+            // A new leaf, of a platform that sends no certificates: it is published before it signs.
+            Err(Doubt::Rejected(Rejected::UnknownLeaf)) => {
+                self.refresh_keys(true).await?;
+                self.judge(token, &self.known_keys(certificate), expected)?
+            }
             judged => judged?,
         };
         Ok((Lease { claims, token: token.to_owned() }, now))

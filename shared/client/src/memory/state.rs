@@ -12,6 +12,12 @@ use crate::{LeaseClaims, LicenseClaims, PublishedKeys, RevocationList};
 /// Certificates kept. The platform publishes two or three; two processes that fetched at different times may know a few more.
 const MAX_CERTIFICATES: usize = 16;
 
+/// Sessions kept of one program. It has one at a time; more are those that could not be given back.
+const MAX_TAKEN: usize = 8;
+
+/// Leases kept of other sessions on the same devices.
+const MAX_OTHERS: usize = 32;
+
 /// Licenses kept, the one changed last among them in any case.
 const MAX_LICENSES: usize = 64;
 
@@ -25,14 +31,59 @@ pub(super) struct State {
     certificates: Vec<String>,
     /// By license id.
     pub(super) licenses: BTreeMap<String, KeptLicense>,
+    /// Sessions that programs have taken and not given back, the latest last, by the program's slot.
+    #[serde(default)]
+    pub(super) taken: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct KeptLicense {
-    version: u64,
+    pub(super) version: u64,
     pub(super) token: Option<String>,
-    /// By the SHA-256 of the hardware id.
+    /// The last lease of each device, by the SHA-256 of the hardware id.
     pub(super) leases: BTreeMap<String, KeptLease>,
+    /// Leases of other sessions on these devices.
+    #[serde(default)]
+    others: Vec<OtherLease>,
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct OtherLease {
+    hardware_sha256: String,
+    lease: KeptLease,
+}
+
+impl KeptLicense {
+    /// Takes in a lease; one that another session of the device has given way to it, or the other way round, is kept beside it.
+    fn keep_lease(&mut self, hardware: &str, lease: KeptLease) {
+        self.others.retain(|other| other.lease.session_id != lease.session_id);
+        let Some(earlier) = self.leases.get_mut(hardware) else {
+            self.leases.insert(hardware.to_owned(), lease);
+            return;
+        };
+        let is_same = earlier.session_id == lease.session_id;
+        // Two heartbeats may come back in the other order.
+        let beside = if earlier.iat <= lease.iat { std::mem::replace(earlier, lease) } else { lease };
+        if !is_same {
+            self.others.push(OtherLease { hardware_sha256: hardware.to_owned(), lease: beside });
+            let too_many = self.others.len().saturating_sub(MAX_OTHERS);
+            self.others.drain(..too_many);
+        }
+    }
+
+    /// Drops the leases of a session; of other sessions on its device, the one that holds longest takes its place.
+    fn forget_session(&mut self, session_id: &str) {
+        self.others.retain(|other| other.lease.session_id != session_id);
+        let gone: Vec<String> =
+            self.leases.iter().filter(|(_, lease)| lease.session_id == session_id).map(|(hardware, _)| hardware.clone()).collect();
+        for hardware in gone {
+            self.leases.remove(&hardware);
+            let next = self.others.iter().enumerate().filter(|(_, other)| other.hardware_sha256 == hardware);
+            if let Some(at) = next.max_by_key(|(_, other)| other.lease.exp).map(|(at, _)| at) {
+                self.leases.insert(hardware, self.others.remove(at).lease);
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -61,19 +112,41 @@ impl State {
     }
 
     pub(super) fn keep_lease(&mut self, token: &str, lease: &LeaseClaims) {
-        let kept = &mut self.license(&lease.license_id).leases;
-        // Two heartbeats may come back in the other order.
-        if kept.get(&lease.hardware_sha256).is_none_or(|earlier| earlier.iat <= lease.iat) {
-            let lease_kept = KeptLease { session_id: lease.session_id.clone(), iat: lease.iat, exp: lease.exp, token: token.to_owned() };
-            kept.insert(lease.hardware_sha256.clone(), lease_kept);
-        }
+        let kept = KeptLease { session_id: lease.session_id.clone(), iat: lease.iat, exp: lease.exp, token: token.to_owned() };
+        self.license(&lease.license_id).keep_lease(&lease.hardware_sha256, kept);
         self.drop_ended();
     }
 
     pub(super) fn forget_session(&mut self, session_id: &str) {
         for license in self.licenses.values_mut() {
-            license.leases.retain(|_, lease| lease.session_id != session_id);
+            license.forget_session(session_id);
         }
+        for slot in self.taken.keys().cloned().collect::<Vec<_>>() {
+            self.leave_slot(&slot, session_id);
+        }
+    }
+
+    pub(super) fn note_taken(&mut self, slot: &str, session_id: &str) {
+        let taken = self.taken.entry(slot.to_owned()).or_default();
+        taken.retain(|id| id != session_id);
+        taken.push(session_id.to_owned());
+        let too_many = taken.len().saturating_sub(MAX_TAKEN);
+        taken.drain(..too_many);
+    }
+
+    pub(super) fn leave_slot(&mut self, slot: &str, session_id: &str) {
+        if let Some(taken) = self.taken.get_mut(slot) {
+            taken.retain(|id| id != session_id);
+            if taken.is_empty() {
+                self.taken.remove(slot);
+            }
+        }
+    }
+
+    pub(super) fn keep_certificate(&mut self, certificate: &str) {
+        self.certificates.retain(|kept| kept != certificate);
+        self.certificates.insert(0, certificate.to_owned());
+        self.certificates.truncate(MAX_CERTIFICATES);
     }
 
     pub(super) fn keep_license(&mut self, token: &str, license: &LicenseClaims) {
@@ -117,6 +190,7 @@ impl State {
         let a_day_ago = (self.highest_time_ms / 1000).saturating_sub(24 * 60 * 60);
         for license in self.licenses.values_mut() {
             license.leases.retain(|_, lease| lease.exp > a_day_ago);
+            license.others.retain(|other| other.lease.exp > a_day_ago);
         }
     }
 }

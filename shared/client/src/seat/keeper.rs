@@ -1,7 +1,7 @@
 //! The task that keeps a seat.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::{Held, Loss, Refusal, SeatStatus, Trouble};
 use crate::{
     Deadline, Ending,
-    client::{Core, Doubt, Lease, Renewal},
+    client::{Core, Doubt, Lease, NotTaken, Renewal, Taken},
     patience::Backoff,
     random,
     wire::{Failure, Problem},
@@ -32,8 +32,11 @@ const LEAP: Duration = Duration::from_secs(10);
 /// Pauses never get shorter than this, however little time is left.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Time for the one heartbeat after the process itself stood still until the seat's end.
+/// Time for one heartbeat after the process itself stood still until the seat's end.
 const LAST_TRY: Duration = Duration::from_secs(5);
+
+/// How long such heartbeats are tried: a machine that wakes has no network yet.
+const AFTER_STANDSTILL: Duration = Duration::from_secs(30);
 
 /// Sends heartbeats until the seat is lost or given back.
 ///
@@ -51,6 +54,8 @@ pub(super) struct Keeper {
     trouble: Option<Trouble>,
     /// Why the license may no longer be used, unless the platform has changed its mind.
     refusal: Option<Refusal>,
+    /// Until when to go on although the seat's time is over.
+    grace: Option<Instant>,
 }
 
 impl Keeper {
@@ -65,53 +70,88 @@ impl Keeper {
             signed: Instant::now(),
             trouble: None,
             refusal: None,
+            grace: None,
         }
     }
 
     pub(super) async fn run(mut self, stopped: oneshot::Receiver<()>) {
         tokio::select! {
             why = self.keep() => {
-                if matches!(why, Loss::Ended(_)) {
-                    self.core.forget(&self.held.session).await;
-                }
-                // Whoever else sits on this device's seat must not wait for a process that has lost it.
-                drop(self.held.leave());
                 self.held.status.send_replace(SeatStatus::Lost { why });
             }
-            _ = stopped => {
-                let given_back = self.core.give_back(&self.held.session, self.held.leave(), PATIENCE_OF_A_DROP);
-                // Nobody is left to be told.
-                let _ = tokio::time::timeout(PATIENCE_OF_A_DROP, given_back).await;
-            }
+            // Whoever wanted to hear of it is gone.
+            _ = stopped => {}
         }
+        // Also of a seat that is lost for another reason than the platform's word: its session may live there, and is nobody's. Whoever
+        // else sits on this device's seat does not wait for a process that has lost it.
+        let _ = tokio::time::timeout(PATIENCE_OF_A_DROP, self.held.give_back(&self.core, PATIENCE_OF_A_DROP)).await;
     }
 
     /// Heartbeats until the seat is lost.
     async fn keep(&mut self) -> Loss {
         let mut pause = self.next_beat();
         loop {
-            self.sleep(pause.min(self.until.left())).await;
             let left = self.until.left();
-            if left.is_zero() {
-                if let Some(why) = self.refusal.take() {
-                    return Loss::Refused(why);
-                }
-                if let Some(why) = self.trouble.take() {
-                    return Loss::Silent(why);
-                }
+            self.sleep(if left.is_zero() { pause } else { pause.min(left) }).await;
+            let left = self.until.left();
+            if left.is_zero()
+                && let Some(why) = self.is_over()
+            {
+                return why;
             }
-            // No time left and no trouble: it was the process that stood still. The platform knows whether the seat still is.
             let limit = if left.is_zero() { LAST_TRY } else { left };
-            pause = match self.core.renew(&self.held.session, limit).await {
+            pause = match self.core.renew(self.held.sessions.latest(), limit).await {
                 Ok((renewal, lease)) => self.renewed(renewal, lease),
                 Err(Doubt::Failure(Failure::Problem(problem))) => match self.told(problem) {
                     Ok(pause) => pause,
+                    Err(Loss::Ended(ending)) => match self.ended(ending).await {
+                        Ok(pause) => pause,
+                        Err(why) => return why,
+                    },
                     Err(why) => return why,
                 },
                 Err(Doubt::Failure(failure)) => self.failed(Trouble::Unreachable(failure.why()), failure.retry_after()),
                 Err(Doubt::Rejected(rejected)) => self.failed(Trouble::Forged(rejected), None),
                 Err(Doubt::WrongClock { .. }) => self.failed(Trouble::WrongClock, None),
             };
+        }
+    }
+
+    /// What the seat's end means, once its time has run out.
+    fn is_over(&mut self) -> Option<Loss> {
+        if let Some(why) = self.refusal.take() {
+            return Some(Loss::Refused(why));
+        }
+        // No trouble before the end: it was the process that stood still. The platform knows whether the seat still is.
+        let grace = if self.trouble.is_none() { AFTER_STANDSTILL } else { Duration::ZERO };
+        let ends = *self.grace.get_or_insert_with(|| Instant::now() + grace);
+        if Instant::now() < ends { None } else { self.trouble.take().map(Loss::Silent) }
+    }
+
+    /// The platform has ended the session. One that expired while this machine slept, or that is unknown to a platform which was
+    /// restored from a backup, is followed by another; one that somebody has ended is not.
+    async fn ended(&mut self, ending: Ending) -> Result<Duration, Loss> {
+        self.held.ended.store(true, Ordering::Release);
+        match ending {
+            Ending::Released | Ending::Revoked => return Err(Loss::Ended(ending)),
+            Ending::Expired | Ending::Unknown => {}
+        }
+        match self.core.take_seat(self.held.slot.as_ref(), self.held.left()).await {
+            Ok(Taken { session, lease, renewal }) => {
+                let seat = lease.claims.seat;
+                self.core.forget_id(&self.held.sessions.latest().id).await;
+                self.held.sessions.add(session);
+                self.held.ended.store(false, Ordering::Release);
+                let pause = self.renewed(renewal, Some(lease));
+                self.held.status.send_replace(SeatStatus::Regained { until: self.until, seat });
+                Ok(pause)
+            }
+            Err(NotTaken { error, unwanted }) => {
+                if let Some(unwanted) = unwanted {
+                    self.core.let_go(unwanted, self.held.leave()).await;
+                }
+                Err(Loss::NotRegained { ending, why: error.to_string(), code: error.code() })
+            }
         }
     }
 
@@ -132,7 +172,7 @@ impl Keeper {
         self.until = renewal.until;
         self.beat_every = beat_every(renewal.heartbeat_after, self.until);
         self.backoff = backoff(self.until);
-        (self.trouble, self.refusal) = (None, None);
+        (self.trouble, self.refusal, self.grace) = (None, None, None);
         self.held.status.send_replace(SeatStatus::Held { until: self.until });
         self.next_beat()
     }
@@ -163,7 +203,8 @@ impl Keeper {
         if self.refusal.is_none() {
             self.held.status.send_replace(SeatStatus::InDanger { until: self.until, why });
         }
-        self.backoff.pause(retry_after).min(self.until.left() / 2).max(SHORTEST_PAUSE)
+        let (pause, left) = (self.backoff.pause(retry_after), self.until.left());
+        if left.is_zero() { pause } else { pause.min(left / 2).max(SHORTEST_PAUSE) }
     }
 
     /// A little early, each time by another little, so that a fleet that began together does not beat together.

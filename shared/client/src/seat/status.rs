@@ -2,13 +2,21 @@
 
 use crate::{Deadline, Rejected};
 
-/// How a seat stands. It goes back and forth between the first three; [`Lost`](Self::Lost) is the end.
+/// How a seat stands. It goes back and forth until it is [`Lost`](Self::Lost), which is the end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SeatStatus {
     /// The seat is held. Each heartbeat moves its end further.
     Held {
         /// When it would end without another heartbeat.
         until: Deadline,
+    },
+    /// The session had expired, because this machine was asleep or cut off for longer than it lives, and another seat was taken at
+    /// once. [`Seat::session_id`](crate::Seat::session_id) and [`Seat::license`](crate::Seat::license) are the new ones.
+    Regained {
+        /// When it would end without another heartbeat.
+        until: Deadline,
+        /// The number of the seat, which may be another one.
+        seat: u32,
     },
     /// The last heartbeat did not succeed. The seat is still held, and heartbeats go on.
     InDanger {
@@ -126,6 +134,16 @@ pub enum Loss {
     /// The platform says that the session is over.
     #[error("{0}")]
     Ended(Ending),
+    /// The session had ended while this machine was asleep or cut off, and no seat could be taken again.
+    #[error("{ending} while this machine was asleep or cut off, and no seat could be taken again: {why}. Start the program again once that is mended")]
+    NotRegained {
+        /// How the session had ended.
+        ending: Ending,
+        /// Why no other seat could be taken.
+        why: String,
+        /// The same, as [`Error::code`](crate::Error::code).
+        code: &'static str,
+    },
     /// No heartbeat succeeded until the seat ended.
     #[error("no heartbeat succeeded in time: {0}")]
     Silent(Trouble),

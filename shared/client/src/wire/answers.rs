@@ -12,6 +12,8 @@ pub(crate) struct Acquired {
     pub(crate) session_id: String,
     pub(crate) license_data: LicenseData,
     pub(crate) lease: String,
+    /// Of the key that signed the lease. A platform that sends it gives every acquire a session of its own; older ones know neither.
+    pub(crate) certificate: Option<String>,
     /// Seconds.
     pub(crate) heartbeat_after: u64,
     pub(crate) seats_used: u32,
@@ -35,6 +37,8 @@ pub(crate) struct Renewed {
     pub(crate) heartbeat_after: u64,
     /// Absent while the platform has no key to sign with: the session is renewed all the same.
     pub(crate) lease: Option<String>,
+    /// Of the key that signed the lease, unless the request has named that key.
+    pub(crate) certificate: Option<String>,
     pub(crate) seats_used: u32,
     pub(crate) seats_total: u32,
 }

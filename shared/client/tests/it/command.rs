@@ -90,7 +90,7 @@ impl Machine {
     /// `seat run` over a shell script.
     fn run(&self, options: &[&str], script: &str) -> Running {
         let arguments = [&["run"], options, &["--", "sh", "-c", script]].concat();
-        let mut child = self.seat(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self.seat(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
         Running { child, stdout, stderr }

@@ -22,6 +22,7 @@ fn lease(license: &str, hardware: &str, iat: u64) -> LeaseClaims {
     LeaseClaims {
         tenant_id: "ten_1".into(),
         license_id: license.into(),
+        license_version: None,
         session_id: format!("ses_{license}_{hardware}"),
         seat: 1,
         hardware_sha256: hardware.into(),
@@ -152,6 +153,21 @@ fn a_session_that_is_given_back_is_forgotten() {
     other.see_time(at(NOW), &lease("lic_1", "hw2", NOW)).unwrap();
     let again = open(&folder);
     assert_eq!((again.lease("lic_1", "hw"), again.lease("lic_1", "hw2")), (None, Some("b")));
+}
+
+#[test]
+fn lease_of_one_program_survives_the_release_of_another_on_the_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut memory = open(&folder);
+    let of = |session: &str, iat| LeaseClaims { session_id: session.into(), ..lease("lic_1", "hw", iat) };
+    memory.keep_lease("a 1", &of("ses_a", NOW), at(NOW)).unwrap();
+    memory.keep_lease("b 1", &of("ses_b", NOW + 1), at(NOW + 1)).unwrap();
+    memory.keep_lease("a 2", &of("ses_a", NOW + 2), at(NOW + 2)).unwrap();
+    assert_eq!(open(&folder).lease("lic_1", "hw"), Some("a 2"));
+    memory.forget_session("ses_a").unwrap();
+    assert_eq!(open(&folder).lease("lic_1", "hw"), Some("b 1"));
+    memory.forget_session("ses_b").unwrap();
+    assert_eq!(open(&folder).lease("lic_1", "hw"), None);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 pub(crate) use platform::{Answer, Platform, now, problem, seconds};
 pub(crate) use signer::Signer;
 
-pub(crate) const KEY: &str = "CODI-SECRET-KEY-OF-THE-TESTS";
+pub(crate) const KEY: &str = "CODI-0123-4567-89AB-CDEF-GHJK-MNPQ-RS2E-D29K";
 
 /// A change to an answer on its way.
 pub(crate) type Change = Box<dyn FnOnce(&Platform, &mut Value) + Send>;
@@ -205,6 +205,9 @@ fn carry_out(scene: &mut Scene, call: &Call) -> (Answer, bool, Option<Fault>) {
         return ((0, json!({})), false, fault);
     }
     let platform = &mut scene.platform;
+    if platform.is_release_down && call.operation == "release" {
+        return ((503, json!({})), false, Some(Fault::LoseAnswer));
+    }
     let (mut answer, replayed) = match &*call.operation {
         "acquire" => platform.acquire(&call.body, &call.idempotency_key),
         "heartbeat" => (platform.heartbeat(&call.body), false),

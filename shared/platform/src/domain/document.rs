@@ -1,7 +1,7 @@
 //! The license document: what a client may know of its license, and as the root has signed it.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -65,6 +65,7 @@ impl<'a> LicenseDocument<'a> {
 #[derive(Clone, Debug)]
 pub struct SignedDocument {
     claims: Box<RawValue>,
+    version: i64,
     signature: String,
 }
 
@@ -74,8 +75,14 @@ impl SignedDocument {
     pub fn read(jws: String) -> Option<Self> {
         let claims = BASE64URL.decode(jws.split('.').nth(1)?).ok()?;
         let claims = RawValue::from_string(String::from_utf8(claims).ok()?).ok()?;
-        Some(Self { claims, signature: jws })
+        let Version { version } = serde_json::from_str(claims.get()).ok()?;
+        Some(Self { claims, version, signature: jws })
     }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: i64,
 }
 
 impl PartialEq for SignedDocument {
@@ -93,6 +100,8 @@ pub struct LicenseData<'a> {
     document: Document<'a>,
     /// The JWS whose claims the document is. None for a license that was never signed.
     signature: Option<&'a str>,
+    #[serde(skip)]
+    version: i64,
 }
 
 #[derive(Debug, Serialize)]
@@ -107,9 +116,20 @@ impl<'a> LicenseData<'a> {
     #[must_use]
     pub fn of(license: &'a License) -> Self {
         match &license.document {
-            Some(signed) => Self { document: Document::Signed(&signed.claims), signature: Some(&signed.signature) },
-            None => Self { document: Document::Unsigned(LicenseDocument::of(license, None)), signature: None },
+            Some(signed) => {
+                Self { document: Document::Signed(&signed.claims), signature: Some(&signed.signature), version: signed.version }
+            }
+            None => {
+                let document = Document::Unsigned(LicenseDocument::of(license, None));
+                Self { document, signature: None, version: license.version }
+            }
         }
+    }
+
+    /// The version of the license that the document describes: behind the license's own until a change is signed.
+    #[must_use]
+    pub const fn version(&self) -> i64 {
+        self.version
     }
 }
 
@@ -119,9 +139,9 @@ mod tests {
 
     #[test]
     fn a_signed_document_shows_the_very_claims_that_are_signed() {
-        let signed = SignedDocument::read("x.eyJhIjogMX0.y".to_owned()).unwrap();
-        assert_eq!(signed.claims.get(), r#"{"a": 1}"#);
-        for no_jws in ["", "x", "x.!.y", "x.eyJh.y"] {
+        let signed = SignedDocument::read("x.eyJ2ZXJzaW9uIjogN30.y".to_owned()).unwrap();
+        assert_eq!((signed.claims.get(), signed.version), (r#"{"version": 7}"#, 7));
+        for no_jws in ["", "x", "x.!.y", "x.eyJh.y", "x.eyJhIjogMX0.y"] {
             assert!(SignedDocument::read(no_jws.to_owned()).is_none(), "{no_jws}");
         }
     }

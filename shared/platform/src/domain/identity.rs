@@ -6,6 +6,8 @@ use aws_lc_rs::{digest, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use serde::{Serialize, Serializer};
 
+use super::pasted;
+
 /// Why a text is not what was wanted. Says what is wanted, and never repeats the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
@@ -109,6 +111,14 @@ impl Email {
         } else {
             Err(WANTED)
         }
+    }
+
+    /// Reads one as people paste it: see [`pasted`]. Not for addresses that somebody vouches for.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn parse_pasted(text: &str) -> Result<Self, Fault> {
+        Self::parse(pasted(text))
     }
 
     /// The address.

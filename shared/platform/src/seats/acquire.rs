@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Counted, Engine, Error, Reply, TRIES,
+    Counted, Engine, Error, Looked, Reply, TRIES,
     answer::{Place, Taken},
     beat_after,
     entries::Entry,
@@ -26,6 +26,7 @@ pub struct Applicant {
     pub(super) request_hash: [u8; 16],
     pub(super) holder: Holder,
     callers: Option<Arc<[Principal]>>,
+    network: Option<[u8; 16]>,
 }
 
 impl Applicant {
@@ -35,7 +36,7 @@ impl Applicant {
     pub fn new(hardware_id: HardwareId, user_email: Email, idempotency_key: Option<IdempotencyKey>, body: &[u8]) -> Self {
         let request_hash = if idempotency_key.is_some() { fingerprint(&[body]) } else { [0; 16] };
         let (holder, hardware) = (Holder::device(&hardware_id), hardware_id.hash());
-        Self { hardware_id, hardware, user_email, idempotency_key, request_hash, holder, callers: None }
+        Self { hardware_id, hardware, user_email, idempotency_key, request_hash, holder, callers: None, network: None }
     }
 
     /// The same, known by a bearer token as these members: it is shown the licenses of their tenants alone.
@@ -51,6 +52,13 @@ impl Applicant {
             return Err(Unadmitted::NotPermitted);
         }
         license.admits(caller, Some(&self.user_email))
+    }
+
+    /// The same, calling from this address: if there is no such license key, it counts against the
+    /// address's limit.
+    #[must_use]
+    pub fn from_network(self, network: [u8; 16]) -> Self {
+        Self { network: Some(network), ..self }
     }
 
     pub(super) fn idempotency_digest(&self) -> Option<[u8; 16]> {
@@ -136,8 +144,11 @@ impl Engine {
         let (mut limit, mut verdict) = (self.limiter.limit(LimitKind::Principal), Verdict::Uncounted);
         let mut tries = 0;
         let unsettled = loop {
-            let Some(license) = self.licenses.by_key(&self.database, &hash, tenants.as_deref()).await? else {
-                return Ok(Counted::Served(Acquired::Unknown, verdict));
+            let license = match self.open(&hash, tenants.as_deref(), applicant.network.as_ref()).await? {
+                Looked::Found(license) => license,
+                Looked::Unknown(unknown) if verdict == Verdict::Uncounted => return Ok(Counted::Served(Acquired::Unknown, unknown)),
+                Looked::Unknown(_) => return Ok(Counted::Served(Acquired::Unknown, verdict)),
+                Looked::Refused(allowance) => return Ok(Counted::Beyond(allowance)),
             };
             let admitted = applicant.is_admitted(&license).map_err(Acquired::Unadmitted);
             let usable = admitted.and_then(|()| license.may_be_used(self.clock.now()).map_err(Acquired::Refused));

@@ -43,6 +43,7 @@ pub(super) enum Beat {
         now: Timestamp,
         expires_at: Timestamp,
         tenant: TenantId,
+        version: i64,
         seat: SeatNumber,
         hardware: HardwareHash,
         used: u32,
@@ -132,6 +133,12 @@ impl Answer {
             Value::Int(number) => Ok(number),
             other => Err(Error::Unexpected(format!("{other:?} is no number"))),
         }
+    }
+
+    /// A number that stands in Redis as text.
+    pub(super) fn digits(&mut self) -> Result<i64, Error> {
+        let digits = self.word()?;
+        digits.parse().map_err(|_| Error::Unexpected(format!("{digits} is no number")))
     }
 
     pub(super) fn count(&mut self) -> Result<u32, Error> {

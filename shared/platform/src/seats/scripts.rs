@@ -126,6 +126,7 @@ impl Scripts {
                     let refusal = if why.is_empty() { None } else { Some(refusal(why)?) };
                     let (used, seats, mut policy_is_old) = (found.count()?, found.count()?, found.count()? == 1);
                     let tenant = TenantId::from_uuid(Uuid::from_bytes(found.array()?));
+                    let version = found.digits()?;
                     for _ in license {
                         let record = found.bytes()?;
                         let allowance = limit.allowance(missing(&record, now));
@@ -140,7 +141,7 @@ impl Scripts {
                                 // One of them checks the policy for all.
                                 let policy_is_old = mem::take(&mut policy_is_old);
                                 Counted::Served(
-                                    Beat::Renewed { now, expires_at, tenant, seat, hardware, used, seats, policy_is_old },
+                                    Beat::Renewed { now, expires_at, tenant, version, seat, hardware, used, seats, policy_is_old },
                                     verdict,
                                 )
                             }

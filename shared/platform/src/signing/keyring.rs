@@ -21,7 +21,7 @@ const MAX_AGE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) const ACTIVE: &str = "-- signing::active
-SELECT kid, sealed_private, signs_until, expires_at FROM signing_keys WHERE usage = 'lease' AND state = 'active'";
+SELECT kid, sealed_private, signs_until, expires_at, certificate FROM signing_keys WHERE usage = 'lease' AND state = 'active'";
 
 /// What a function that signs leases needs to know.
 #[derive(Args, Clone, Debug)]
@@ -111,6 +111,6 @@ impl Keyring {
     async fn read(&self) -> Result<Leaf, Error> {
         let rows = self.database.query(ACTIVE, &[]).await?;
         let row = rows.first().ok_or(Error::NoLeaf)?;
-        Leaf::open(&self.sealing, row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)
+        Leaf::open(&self.sealing, row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?)
     }
 }

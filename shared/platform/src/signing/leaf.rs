@@ -66,12 +66,15 @@ pub struct Lease<'a> {
     pub at: Timestamp,
     /// When it is over: with the session, if no further heartbeat comes.
     pub expires_at: Timestamp,
+    /// The version of the license: at an acquire of the document that comes with it, at a heartbeat of the policy in force.
+    pub license_version: i64,
 }
 
 #[derive(Serialize)]
 struct LeaseClaims<'a> {
     tenant_id: TenantId,
     license_id: LicenseId,
+    license_version: i64,
     session_id: SessionId,
     seat: u32,
     hardware_sha256: &'a HardwareHash,
@@ -85,7 +88,10 @@ struct LeaseClaims<'a> {
 /// A leaf that signs.
 pub struct Leaf {
     key: Ed25519KeyPair,
+    kid: String,
     head: String,
+    /// By the root, a compact JWS: what a verifier needs beside a lease.
+    certificate: String,
     /// When another leaf should take over.
     pub(super) signs_until: Timestamp,
     /// When its certificate is over: no lease may last longer.
@@ -100,10 +106,24 @@ impl Leaf {
         sealed: &[u8],
         signs_until: Timestamp,
         expires_at: Timestamp,
+        certificate: String,
     ) -> Result<Self, Error> {
         let secret = Zeroizing::new(sealing.unseal(&sealed_as(kid), sealed)?);
         let key = Ed25519KeyPair::from_pkcs8(&secret).map_err(|_| Error::Crypto("a leaf's key"))?;
-        Ok(Self { key, head: jws::head(ALGORITHM, kid, jws::Kind::Lease), signs_until, expires_at })
+        let head = jws::head(ALGORITHM, kid, jws::Kind::Lease);
+        Ok(Self { key, kid: kid.to_owned(), head, certificate, signs_until, expires_at })
+    }
+
+    /// The key's id.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The root's certificate for it, as a compact JWS: what a verifier needs beside a lease.
+    #[must_use]
+    pub fn certificate(&self) -> &str {
+        &self.certificate
     }
 
     /// The lease as a compact JWS.
@@ -117,6 +137,7 @@ impl Leaf {
         let claims = LeaseClaims {
             tenant_id: lease.tenant,
             license_id: lease.session.license,
+            license_version: lease.license_version,
             session_id: lease.session,
             seat: lease.seat.get(),
             hardware_sha256: lease.hardware,

@@ -21,12 +21,13 @@ use axum::http::{
 pub use keys::{Algorithm, InvalidKeys};
 pub use settings::{AuthenticationSettings, InvalidIssuers, Issuer, Issuers};
 
-use super::{ApiError, Conflict};
+use super::{ApiError, ClientAddress, Conflict};
 use crate::{
     db::{self, AnswerSource, Database, Invitation, InvitationAnswer},
     domain::{
         AccessToken, Account, Clock, Email, Identity, InvitationId, Membership, NotAdmitted, Permission, Principal, TenantId, Timestamp,
     },
+    seats::{Asker, CountedBy, Limiter, Looked},
 };
 use people::{Credential, People};
 use provider::{NoKeys, Provider};
@@ -82,6 +83,7 @@ pub struct Authenticator {
     people: People,
     database: Database,
     clock: Arc<dyn Clock>,
+    limiter: Option<Arc<Limiter>>,
 }
 
 impl fmt::Debug for Authenticator {
@@ -99,16 +101,24 @@ impl Authenticator {
         let provider = |issuer| Arc::new(Provider::new(issuer, Arc::clone(&clock)));
         let providers = settings.issuers()?.into_iter().map(provider).collect();
         let people = People::new(database.clone(), Arc::clone(&clock));
-        Ok(Self { providers, people, database, clock })
+        Ok(Self { providers, people, database, clock, limiter: None })
+    }
+
+    /// The same, which does not look up unknown credentials for addresses that are beyond their
+    /// limit.
+    #[must_use]
+    pub fn screened_by(self, limiter: Arc<Limiter>) -> Self {
+        Self { limiter: Some(limiter), ..self }
     }
 
     /// Returns the caller's account; None where no credential was sent.
     ///
     /// # Errors
+    /// [`ApiError::TooManyRequests`] for an unknown token from an address that is beyond its limit,
     /// [`ApiError::InvalidToken`] for a token that is not good, whatever is wrong with it, [`ApiError::Unauthenticated`] for a credential
     /// that is no bearer token; [`ApiError::Unavailable`] if it cannot be checked now.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Account>, ApiError> {
-        self.authenticate_for(headers, None).await
+    pub async fn authenticate(&self, headers: &HeaderMap, client: ClientAddress) -> Result<Option<Account>, ApiError> {
+        self.authenticate_for(headers, client, None).await
     }
 
     /// The same for a request that names a tenant: a kept account that is not of it is looked up again, because its person may have
@@ -116,24 +126,34 @@ impl Authenticator {
     ///
     /// # Errors
     /// As [`Self::authenticate`].
-    pub async fn authenticate_for(&self, headers: &HeaderMap, tenant: Option<TenantId>) -> Result<Option<Account>, ApiError> {
-        self.known(headers, |account| tenant.is_none_or(|tenant| account.identity.is_none() || account.is_of(tenant))).await
+    pub async fn authenticate_for(
+        &self,
+        headers: &HeaderMap,
+        client: ClientAddress,
+        tenant: Option<TenantId>,
+    ) -> Result<Option<Account>, ApiError> {
+        self.known(headers, client, |account| tenant.is_none_or(|tenant| account.identity.is_none() || account.is_of(tenant))).await
     }
 
     /// The same, and nothing that was kept here counts: the account is as PostgreSQL has it now.
     ///
     /// # Errors
     /// As [`Self::authenticate`].
-    pub async fn authenticate_anew(&self, headers: &HeaderMap) -> Result<Option<Account>, ApiError> {
-        self.known(headers, |_| false).await
+    pub async fn authenticate_anew(&self, headers: &HeaderMap, client: ClientAddress) -> Result<Option<Account>, ApiError> {
+        self.known(headers, client, |_| false).await
     }
 
-    async fn known(&self, headers: &HeaderMap, may_be_kept: impl Fn(&Account) -> bool) -> Result<Option<Account>, ApiError> {
+    async fn known(
+        &self,
+        headers: &HeaderMap,
+        client: ClientAddress,
+        may_be_kept: impl Fn(&Account) -> bool,
+    ) -> Result<Option<Account>, ApiError> {
         if !headers.contains_key(AUTHORIZATION) {
             return Ok(None);
         }
         // On the heap, so that requests without a token do not carry the room for this.
-        match Box::pin(self.check(headers, may_be_kept)).await {
+        match Box::pin(self.check(headers, client, may_be_kept)).await {
             Ok(account) => Ok(Some(account)),
             Err(Failure::Down(error)) => Err(error),
             Err(Failure::Rejected(Rejected::NotBearer)) => Err(ApiError::Unauthenticated),
@@ -206,19 +226,45 @@ impl Authenticator {
         self.people.forget();
     }
 
-    async fn check(&self, headers: &HeaderMap, may_be_kept: impl Fn(&Account) -> bool) -> Result<Account, Failure> {
+    async fn check(&self, headers: &HeaderMap, client: ClientAddress, may_be_kept: impl Fn(&Account) -> bool) -> Result<Account, Failure> {
         let text = bearer(headers)?;
         let credential = match AccessToken::parse(text) {
             Ok(token) => Credential::Token(token.hash()),
             Err(_) => self.vouched(text).await?,
         };
-        let (account, is_kept) = self.people.find(&credential).await?.ok_or(Rejected::NotInForce)?;
+        let (account, is_kept) = self.find(&credential, client).await?.ok_or(Rejected::NotInForce)?;
         if !is_kept || may_be_kept(&account) {
             return Ok(account);
         }
         self.people.forget_one(&credential);
         let (account, _) = self.people.find(&credential).await?.ok_or(Rejected::NotInForce)?;
         Ok(account)
+    }
+
+    /// The account of a credential. One that nobody here or in Redis knows is looked up only for an
+    /// address that is within its limit; an identity, for which a trusted issuer vouches, has an
+    /// allowance of its own there.
+    async fn find(&self, credential: &Credential, client: ClientAddress) -> Result<Option<(Account, bool)>, Failure> {
+        let Some(limiter) = self.limiter.as_ref().filter(|_| !self.people.knows(credential)) else {
+            return Ok(self.people.find(credential).await?);
+        };
+        let (network, mark) = (client.network(), credential.mark());
+        let asker = Asker { network: &network, known: credential.vouched_for() };
+        // An identity that has no account is told so, and counts as a credential that is not good.
+        let mut stranger = None;
+        let look_up = async {
+            let found = self.people.find(credential).await?;
+            if matches!(&found, Some((account, _)) if account.principals().is_err()) {
+                stranger = found;
+                return Ok(None);
+            }
+            Ok::<_, Arc<db::Error>>(found)
+        };
+        match limiter.screened(asker, Some(&mark), CountedBy::Edge, look_up).await? {
+            Looked::Found(found) => Ok(Some(found)),
+            Looked::Unknown(_) => Ok(stranger),
+            Looked::Refused(allowance) => Err(Failure::Down(ApiError::TooManyRequests(allowance))),
+        }
     }
 
     /// Whom the token's issuer vouches for.

@@ -11,7 +11,7 @@ use super::ApiError;
 
 /// Headers of an answer, with what the edge and the limits put there: room for all of them from the start.
 const HEADERS: usize = 11;
-/// Bytes that hold any answer of the seats, its lease included.
+/// Bytes that hold any answer of the seats, its lease included, but not the certificate that comes with a new key.
 const BODY: usize = 1024;
 
 /// An answer in JSON, as axum's [`Json`](axum::Json) with room for all that goes into it, where that counts: on the way of every call that

@@ -146,7 +146,7 @@ fn complete(method: &str, operation: &mut Value) {
     }
     if has_body {
         problem("413", "The body has more than 16 KiB.");
-        problem("415", "The body is not said to be JSON.");
+        problem("415", "The body is not said to be JSON in UTF-8, or is compressed: then `accept-encoding` says `identity`.");
     }
     if has_token {
         problem("401", "The credential is not valid, or there is none.");

@@ -8,7 +8,7 @@ use std::{borrow::Cow, error::Error, sync::Arc};
 use axum::{
     http::{
         HeaderValue, StatusCode,
-        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
 };
@@ -92,6 +92,8 @@ pub enum ApiError {
     PayloadTooLarge,
     /// The body is not said to be JSON.
     UnsupportedMediaType,
+    /// The body is compressed, or coded in another way.
+    UnsupportedContentEncoding,
     /// The idempotency key has served for another request.
     IdempotencyKeyReused,
     /// The caller has asked too often.
@@ -126,7 +128,8 @@ impl ApiError {
     pub(super) const fn lacks_credential(&self) -> bool {
         let is_worthless = matches!(self, Self::Unauthenticated | Self::InvalidToken | Self::LicenseNotFound | Self::SessionNotFound)
             || matches!(self, Self::NotAdmitted(_));
-        let is_unread = matches!(self, Self::Invalid(_) | Self::MalformedBody(_) | Self::PayloadTooLarge | Self::UnsupportedMediaType);
+        let is_unread = matches!(self, Self::Invalid(_) | Self::MalformedBody(_) | Self::PayloadTooLarge)
+            || matches!(self, Self::UnsupportedMediaType | Self::UnsupportedContentEncoding);
         is_worthless || is_unread || matches!(self, Self::NotFound | Self::MethodNotAllowed)
     }
 
@@ -158,6 +161,9 @@ impl ApiError {
             Self::VersionRequired => (StatusCode::PRECONDITION_REQUIRED, "version_required", "The version that was read must be named"),
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large"),
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body must be JSON"),
+            Self::UnsupportedContentEncoding => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_encoding", "The body must not be compressed")
+            }
             Self::IdempotencyKeyReused => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The idempotency key has served for another request")
             }
@@ -198,7 +204,8 @@ impl ApiError {
             Self::StaleVersion => "Read it again, and send If-Match with its new ETag.".to_owned(),
             Self::VersionRequired => "Send If-Match with the ETag of what was read.".to_owned(),
             Self::PayloadTooLarge => format!("At most {} bytes are read.", super::body::MOST),
-            Self::UnsupportedMediaType => "Send content-type: application/json.".to_owned(),
+            Self::UnsupportedMediaType => "Send content-type: application/json, in UTF-8.".to_owned(),
+            Self::UnsupportedContentEncoding => "Send the body as it is, without content-encoding.".to_owned(),
             Self::IdempotencyKeyReused => "Use a new key for a new request.".to_owned(),
             Self::TooManyRequests(allowance) => {
                 format!("{} requests an hour may be made; wait {} s for the next.", allowance.limit().per_hour(), allowance.next_after())
@@ -239,6 +246,7 @@ impl ApiError {
             | Self::VersionRequired
             | Self::PayloadTooLarge
             | Self::UnsupportedMediaType
+            | Self::UnsupportedContentEncoding
             | Self::IdempotencyKeyReused
             | Self::Internal(_) => None,
         }
@@ -284,6 +292,7 @@ impl ApiError {
             | Self::VersionRequired
             | Self::PayloadTooLarge
             | Self::UnsupportedMediaType
+            | Self::UnsupportedContentEncoding
             | Self::IdempotencyKeyReused
             | Self::TooManyRequests(_)
             | Self::Unavailable(_)
@@ -322,6 +331,7 @@ impl ApiError {
             | Self::VersionRequired
             | Self::PayloadTooLarge
             | Self::UnsupportedMediaType
+            | Self::UnsupportedContentEncoding
             | Self::IdempotencyKeyReused
             | Self::TooManyRequests(_) => tracing::debug!(request_id, status = status.as_u16(), code, "refused"),
         }
@@ -343,6 +353,9 @@ impl ApiError {
         let mut response = (status, [(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))], body).into_response();
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        if matches!(self, Self::UnsupportedContentEncoding) {
+            response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if let Some(challenge) = self.challenge() {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
@@ -414,6 +427,7 @@ mod tests {
             (ApiError::StaleVersion, 412, "stale_version"),
             (ApiError::PayloadTooLarge, 413, "payload_too_large"),
             (ApiError::UnsupportedMediaType, 415, "unsupported_media_type"),
+            (ApiError::UnsupportedContentEncoding, 415, "unsupported_content_encoding"),
             (ApiError::IdempotencyKeyReused, 422, "idempotency_key_reused"),
             (ApiError::VersionRequired, 428, "version_required"),
             (ApiError::TooManyRequests(spent), 429, "too_many_requests"),

@@ -1,7 +1,7 @@
 //! Audit events, by SQL: each role writes those of its own kind, for the tenant of its transaction, and no others.
 
 use platform::{
-    db::{self, Role, Rows, Scope},
+    db::{self, Access, Role, Rows, Scope},
     domain::{Permission, Principal, Standing, UserId},
 };
 use testkit::{Customer, TestDatabase, policy};
@@ -181,11 +181,11 @@ async fn transaction_of_a_person_writes_events_of_that_person() {
     for came_with in [None, Some(token)] {
         ada.token = came_with.map(|token| (token, vec![Permission::SeeTenant]));
         let scope = Scope::new(Rows::Tenant(customer.tenant), &ada);
-        let transaction = pool.begin(scope.clone()).await.unwrap();
+        let (transaction, _) = pool.begin(scope.clone(), Access::Change, &[]).await.unwrap();
         transaction.query(write, &[&tenant, &"user", &id.to_string(), &came_with]).await.unwrap();
         transaction.commit().await.unwrap();
         for (kind, id) in [("staff", id), ("user", UserId::random())] {
-            let transaction = pool.begin(scope.clone()).await.unwrap();
+            let (transaction, _) = pool.begin(scope.clone(), Access::Change, &[]).await.unwrap();
             assert!(transaction.query(write, &[&tenant, &kind, &id.to_string(), &came_with]).await.is_err(), "{kind} {id}");
         }
     }

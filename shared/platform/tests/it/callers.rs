@@ -7,13 +7,9 @@ use futures_util::future::join_all;
 use platform::{
     db::Role,
     domain::{Account, Clock, NotAdmitted, Permission, Principal, Standing, UserId},
-    web::{ApiError, AuthenticationSettings, Authenticator},
+    web::{ApiError, AuthenticationSettings, Authenticator, ClientAddress},
 };
-use testkit::{
-    Customer, ManualClock, TestDatabase,
-    identity::IdentityProvider,
-    people, policy,
-};
+use testkit::{Customer, ManualClock, TestDatabase, identity::IdentityProvider, people, policy};
 use tokio_postgres::Client;
 
 /// A database with a customer, a provider, and who knows its people.
@@ -71,10 +67,14 @@ pub(crate) fn door(database: &TestDatabase, clock: &Arc<ManualClock>, providers:
     Arc::new(Authenticator::new(&settings, database.connect(Role::Functions), clock).unwrap())
 }
 
+fn here() -> ClientAddress {
+    ClientAddress::from(std::net::IpAddr::from([127, 0, 0, 1]))
+}
+
 pub(crate) async fn ask(callers: &Authenticator, token: &str) -> Result<Option<Account>, ApiError> {
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
-    callers.authenticate(&headers).await
+    callers.authenticate(&headers, here()).await
 }
 
 /// None where the credential is not good, or stands for nobody.
@@ -89,7 +89,7 @@ pub(crate) async fn known(callers: &Authenticator, token: &str) -> Option<Princi
 #[tokio::test]
 async fn nobody_is_asked_for_where_no_credential_was_sent() {
     let door = Door::open().await;
-    assert_eq!(door.callers.authenticate(&HeaderMap::new()).await.unwrap(), None);
+    assert_eq!(door.callers.authenticate(&HeaderMap::new(), here()).await.unwrap(), None);
     assert_eq!(door.provider.fetches(), 0, "nothing is fetched before it is needed");
 }
 

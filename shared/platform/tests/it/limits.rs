@@ -214,11 +214,15 @@ async fn what_is_no_credential_is_left_to_whoever_knows_the_address(redis: Redis
     for _ in 0..3 {
         let acquired = rig.engine.acquire(&stranger, applicant("one")).await.unwrap();
         assert!(matches!(acquired, Counted::Served(Acquired::Unknown, Verdict::Uncounted)));
-        let inspected = rig.engine.inspect(&stranger, None, &NETWORK).await.unwrap();
-        assert!(matches!(inspected, Counted::Served(Inspected::Unknown, Verdict::Uncounted)));
         assert!(matches!(beat(&rig.engine, nobody).await, Counted::Served(Heartbeat::Unknown, Verdict::Uncounted)));
         assert!(matches!(rig.engine.release(nobody).await.unwrap(), Counted::Served(None, Verdict::Uncounted)));
     }
+    // Where the address is told, it is counted at once, and looked up no more once it has asked too
+    // often.
+    let network = *Uuid::new_v4().as_bytes();
+    let inspected = rig.engine.inspect(&stranger, None, &network).await.unwrap();
+    assert!(matches!(inspected, Counted::Served(Inspected::Unknown, Verdict::Within(allowance)) if allowance.left() == 0));
+    assert!(matches!(rig.engine.inspect(&stranger, None, &network).await.unwrap(), Counted::Beyond(_)));
 }
 
 async fn callers_are_counted_by_kind_and_subject(redis: RedisSettings) {

@@ -16,4 +16,5 @@ mod revocations;
 mod rig;
 mod rotation;
 mod scale;
+mod screening;
 mod tenancy;

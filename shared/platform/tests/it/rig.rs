@@ -119,7 +119,7 @@ pub(crate) fn application(device: &str, key: Option<&str>) -> Applicant {
 
 /// Redis as an administrator sees it, to break it.
 pub(crate) mod vandal {
-    use platform::seats::RedisSettings;
+    use platform::{domain::SessionId, seats::RedisSettings};
     use testkit::{Customer, redis_settings};
 
     pub(crate) const KEYS: [&str; 7] = ["policy", "expiry", "sessions", "holders", "taken", "replays", "usage"];
@@ -141,6 +141,13 @@ pub(crate) mod vandal {
     /// Keeps every function from rebuilding a license, for longer than any of them waits.
     pub(crate) async fn lock(redis: &RedisSettings, customer: &Customer) {
         run(redis, redis::cmd("SET").arg(format!("{{{}}}:lock", customer.license)).arg("vandal")).await;
+    }
+
+    /// Takes one session away, as if Redis had lost its last writes.
+    pub(crate) async fn lose(redis: &RedisSettings, customer: &Customer, session: SessionId) {
+        let key = &session.key.as_bytes()[..];
+        run(redis, redis::cmd("HDEL").arg(&keys(customer)[2]).arg(key)).await;
+        run(redis, redis::cmd("ZREM").arg(&keys(customer)[1]).arg(key)).await;
     }
 
     async fn run(redis: &RedisSettings, command: &redis::Cmd) {

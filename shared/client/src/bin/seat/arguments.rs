@@ -29,7 +29,7 @@ pub(crate) enum Command {
     Acquire,
     /// Renews the seat that acquire took.
     Heartbeat,
-    /// Gives back the seat that acquire took.
+    /// Gives back the seat that acquire took, and seats that programs which died have left.
     Release,
     /// Tells, without the platform, whether this machine has a seat.
     Status,
@@ -39,7 +39,7 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct Run {
-    /// What to do if the seat is lost while the program runs.
+    /// What to do if the seat is lost, and no other can be had at once, while the program runs.
     #[arg(long, value_enum, default_value = "terminate")]
     pub(crate) on_lost: OnLost,
     /// Seconds between SIGTERM and SIGKILL for a program whose seat is lost.
@@ -52,7 +52,7 @@ pub(crate) struct Run {
 
 #[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
 pub(crate) enum OnLost {
-    /// Say so and let it run.
+    /// Say so, let it run, and go on trying to take a seat.
     Warn,
     /// End it: SIGTERM, and SIGKILL after a while.
     Terminate,
@@ -76,7 +76,7 @@ pub(crate) struct Options {
     /// Where the platform is.
     #[arg(long, global = true, env = "CODITECT_API_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) api_url: Option<String>,
-    /// The license key. Other users of the machine can see what is on a command line: better set the variable.
+    /// The license key, as it was given: hyphens, spaces and quotes do not matter. Other users of the machine can see what is on a command line: better set the variable.
     #[arg(long, global = true, env = "CODITECT_LICENSE_KEY", hide_env_values = true)]
     pub(crate) key: Option<String>,
     /// The root to trust: a PEM or JWK file.
@@ -106,6 +106,9 @@ pub(crate) struct Options {
     /// Where the keys are, if elsewhere.
     #[arg(long, global = true, env = "CODITECT_KEYS_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) keys_url: Option<String>,
+    /// Allow http:// URLs of other machines: the license key travels unencrypted.
+    #[arg(long, global = true, env = "CODITECT_ALLOW_INSECURE_HTTP", hide_env_values = true)]
+    pub(crate) allow_insecure_http: bool,
     /// Seconds to keep trying to reach the platform.
     #[arg(long, global = true, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
     pub(crate) patience: Duration,

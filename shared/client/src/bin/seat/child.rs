@@ -1,14 +1,19 @@
 //! The program that runs on the seat.
 
-use std::{io::ErrorKind, process::ExitStatus, time::Instant};
+use std::{
+    io::ErrorKind,
+    pin::Pin,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
 
-use coditect_license::{Seat, SeatStatus, rfc3339};
+use coditect_license::{Client, Ending, Error, Loss, Seat, SeatStatus, rfc3339};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::{
     process::{Child, Command},
-    sync::{mpsc, watch},
-    time::sleep_until,
+    sync::mpsc,
+    time::{sleep, sleep_until},
 };
 
 use crate::{
@@ -38,11 +43,20 @@ pub(crate) fn start(run: &Run, seat: &Seat) -> Result<Child, Failure> {
     })
 }
 
+/// How long to wait before a lost seat is asked for again; twice as long each time, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// Watches over a running program.
 pub(crate) struct Watch<'a> {
     pub(crate) run: &'a Run,
     pub(crate) report: Report,
     pub(crate) child: Child,
+    client: Client,
+    /// The seat that it runs on, or ran on.
+    seat: Seat,
+    /// Tries to take another seat in place of the one that is lost.
+    regaining: Option<Pin<Box<dyn Future<Output = Seat>>>>,
     /// When it is to be asked to end.
     terminate_at: Option<Instant>,
     /// When it is to be killed.
@@ -54,20 +68,16 @@ pub(crate) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) fn new(run: &'a Run, report: Report, child: Child) -> Self {
-        Self { run, report, child, terminate_at: None, kill_at: None, ended_by_us: false, is_troubled: false }
+    pub(crate) fn new(run: &'a Run, report: Report, child: Child, client: Client, seat: Seat) -> Self {
+        Self { run, report, child, client, seat, regaining: None, terminate_at: None, kill_at: None, ended_by_us: false, is_troubled: false }
     }
 
-    /// Until the program has ended.
-    pub(crate) async fn until_its_end(
-        mut self,
-        signals: &mut mpsc::Receiver<Signal>,
-        mut status: watch::Receiver<SeatStatus>,
-    ) -> Result<Code, Failure> {
-        let mut following = true;
+    /// Until the program has ended. What it leaves is its exit code, and the seat.
+    pub(crate) async fn until_its_end(mut self, signals: &mut mpsc::Receiver<Signal>) -> (Result<Code, Failure>, Seat) {
+        let (mut status, mut following) = (self.seat.status(), true);
         loop {
             tokio::select! {
-                ended = self.child.wait() => return self.ended(ended),
+                ended = self.child.wait() => return (self.ended(ended), self.seat),
                 Some(signal) = signals.recv() => {
                     if !signals::is_from_keyboard(signal) {
                         signals::send(self.child.id(), signal);
@@ -77,6 +87,12 @@ impl<'a> Watch<'a> {
                     let now = status.borrow_and_update().clone();
                     following = changed.is_ok() && !matches!(now, SeatStatus::Lost { .. });
                     self.follow(&now);
+                }
+                seat = regained(&mut self.regaining) => {
+                    let until = seat.until().at;
+                    (status, following) = (seat.status(), true);
+                    self.tell_regained(seat.lease().seat, &rfc3339(until));
+                    (self.seat, self.regaining, self.is_troubled) = (seat, None, false);
                 }
                 () = moment(self.terminate_at) => self.terminate(),
                 () = moment(self.kill_at) => {
@@ -97,7 +113,7 @@ impl<'a> Watch<'a> {
     fn follow(&mut self, status: &SeatStatus) {
         let terminates = self.run.on_lost == OnLost::Terminate;
         let was_troubled = self.is_troubled;
-        self.is_troubled = !matches!(status, SeatStatus::Held { .. });
+        self.is_troubled = !matches!(status, SeatStatus::Held { .. } | SeatStatus::Regained { .. });
         match status {
             SeatStatus::Held { until } => {
                 self.terminate_at = None;
@@ -105,6 +121,10 @@ impl<'a> Watch<'a> {
                 if was_troubled {
                     self.report.say("held", &format!("held again until {}", rfc3339(until.at)), json!({"until": rfc3339(until.at)}));
                 }
+            }
+            SeatStatus::Regained { until, seat } => {
+                self.terminate_at = None;
+                self.tell_regained(*seat, &rfc3339(until.at));
             }
             SeatStatus::InDanger { .. } if was_troubled => {}
             SeatStatus::InDanger { until, why } => {
@@ -119,11 +139,20 @@ impl<'a> Watch<'a> {
             }
             SeatStatus::Lost { why } => {
                 self.report.say("lost", &format!("the seat is lost: {why}"), json!({"message": why.to_string()}));
+                // What was taken away on purpose is not taken again.
+                let is_taken_away = matches!(why, Loss::Ended(Ending::Revoked | Ending::Released));
                 if terminates && !self.ended_by_us {
                     self.terminate();
+                } else if !terminates && !is_taken_away {
+                    self.regaining = Some(Box::pin(acquire_again(self.client.clone())));
                 }
             }
         }
+    }
+
+    fn tell_regained(&self, seat: u32, until: &str) {
+        let text = format!("the seat had ended while this machine was asleep or cut off; seat {seat} was taken instead, until {until}");
+        self.report.say("regained", &text, json!({"seat": seat, "until": until}));
     }
 
     fn terminate(&mut self) {
@@ -135,6 +164,27 @@ impl<'a> Watch<'a> {
         signals::send(self.child.id(), Signal::TERM);
         // A program that was stopped could not end.
         signals::send(self.child.id(), Signal::CONT);
+    }
+}
+
+/// Asks for a seat until there is one.
+async fn acquire_again(client: Client) -> Seat {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let asked = match client.acquire().await {
+            Ok(seat) => return seat,
+            Err(Error::NoSeats { retry_after, .. } | Error::Unreachable { retry_after, .. }) => retry_after.unwrap_or_default(),
+            Err(_) => Duration::ZERO,
+        };
+        sleep(pause.max(asked.min(LONGEST_PAUSE))).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn regained(regaining: &mut Option<Pin<Box<dyn Future<Output = Seat>>>>) -> Seat {
+    match regaining {
+        Some(regaining) => regaining.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -42,10 +42,9 @@ async fn run(run: &Run, options: &Options, report: Report) -> Result<Code, Failu
     };
     let text = format!("seat {} of {} on license {}", seat.lease().seat, seat.seats_total(), seat.license().license_id);
     report.say("acquired", &text, facts(seat.license(), &seat.lease()));
-    let status = seat.status();
-    let ended = match child::start(run, &seat) {
-        Ok(child) => Watch::new(run, report, child).until_its_end(&mut signals, status).await,
-        Err(failure) => Err(failure),
+    let (ended, seat) = match child::start(run, &seat) {
+        Ok(child) => Watch::new(run, report, child, setup.client.clone(), seat).until_its_end(&mut signals).await,
+        Err(failure) => (Err(failure), seat),
     };
     give_back(&setup, seat, report).await;
     ended
@@ -58,7 +57,7 @@ async fn give_back(setup: &Setup, seat: Seat, report: Report) {
         return;
     }
     match seat.release_within(RELEASE).await {
-        Ok(()) => report.say("released", "the seat is given back", json!({})),
+        Ok(released) => scripts::tell(report, released),
         Err(error) => {
             let text = format!("the seat could not be given back and falls free when it expires: {error}");
             report.say("not_released", &text, json!({"code": error.code(), "message": error.to_string()}));

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use coditect_license::{Client, RootKey, SavedSession, hardware_sha256, machine_hardware_id};
+use coditect_license::{Client, RootKey, SavedSession, canonical_license_key, hardware_sha256, machine_hardware_id};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -47,15 +47,26 @@ impl Setup {
 
         let state = state(options)?;
         let hardware_id = hardware_id(options, &state)?;
-        let mut name = hardware_sha256(&format!("{key}\n{hardware_id}"));
-        name.truncate(16);
-        let folder = state.join(name);
+        let canonical = canonical_license_key(&key)?;
+        let folder_of = |key: &str| {
+            let mut name = hardware_sha256(&format!("{key}\n{hardware_id}"));
+            name.truncate(16);
+            state.join(name)
+        };
+        let (folder, as_spelt) = (folder_of(&canonical), folder_of(&key));
+        if !folder.exists() && as_spelt.is_dir() {
+            // Made by an earlier version, for the key as it was spelt. If it cannot be moved, what it keeps is no more than a proof offline.
+            let _ = fs::rename(&as_spelt, &folder);
+        }
         private_folder(&folder)?;
 
         let mut builder =
-            Client::builder(api_url, key).hardware_id(hardware_id).root(root).state(folder.join("memory.json")).patience(options.patience);
+            Client::builder(api_url, canonical).hardware_id(hardware_id).root(root).state(folder.join("memory.json")).patience(options.patience);
         if let Some(email) = options.email.clone().or_else(|| demo.map(|_| DEMO_EMAIL.to_owned())) {
             builder = builder.user_email(email);
+        }
+        if options.allow_insecure_http {
+            builder = builder.allow_insecure_http();
         }
         if let Some(url) = &options.acquire_url {
             builder = builder.acquire_url(url);

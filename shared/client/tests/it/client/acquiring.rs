@@ -153,7 +153,7 @@ async fn every_refusal_has_its_error() {
         peer.fault("acquire", [Fault::Say(answer, Some(7))]);
         let error = client.acquire().await.unwrap_err();
         assert_eq!(error.code(), code, "{status}: {error}");
-        assert!(!printed(&error).contains("SECRET"));
+        assert!(!printed(&error).contains(KEY));
         match error {
             Error::NoSeats { seats_used, seats_total, next_expiry_at, retry_after } => {
                 assert_eq!((seats_used, seats_total, retry_after), (2, 2, Some(Duration::from_secs(7))));
@@ -184,7 +184,7 @@ async fn a_platform_that_is_not_there_is_unreachable_after_the_clients_patience(
     let error = client.acquire().await.unwrap_err();
     assert!(matches!(&error, Error::Unreachable { why, .. } if why.contains("Connection refused")), "{error}");
     assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
-    assert!(!printed(&error).contains("SECRET"));
+    assert!(!printed(&error).contains(KEY));
 }
 
 #[tokio::test]
@@ -216,6 +216,58 @@ async fn a_client_that_lacks_something_says_what() {
     let root = coditect_license::RootKey::from_jwk(&peer.root()).unwrap();
     let client = coditect_license::Client::builder(&peer.url, KEY).hardware_id("a").root(root).build().unwrap();
     missing(client.acquire().await.unwrap_err(), "email");
+}
+
+#[tokio::test]
+async fn two_spellings_of_one_key_are_one_key_with_one_state() {
+    let peer = Peer::start(360).await;
+    let folder = tempfile::tempdir().unwrap();
+    let client = |key: &str| {
+        let root = coditect_license::RootKey::from_jwk(&peer.root()).unwrap();
+        let builder = coditect_license::Client::builder(&peer.url, key).hardware_id("device-1").root(root);
+        builder.user_email("ada@example.com").state(folder.path().join("state.json")).build().unwrap()
+    };
+    client(KEY).acquire().await.unwrap().detach().await;
+    let pasted = format!("\u{feff}\u{201c}{}\u{201d}\r\n", KEY.to_lowercase().replace('-', "\u{2013}"));
+    for spelling in [pasted, KEY.replace('-', " "), KEY.to_lowercase()] {
+        assert!(client(&spelling).verify_offline().is_ok());
+        client(&spelling).acquire().await.unwrap().release().await.unwrap();
+    }
+    assert!(peer.calls("acquire").iter().all(|call| call.body["license_key"] == KEY));
+}
+
+#[tokio::test]
+async fn malformed_key_is_refused_where_it_is_wrong_and_not_echoed() {
+    let wrong = KEY.replace("CDEF", "C!EF");
+    let error = coditect_license::Client::builder("https://a.example", &wrong).hardware_id("a").root(root()).build().unwrap_err();
+    let Error::InvalidRequest { fields } = &error else { panic!("{error}") };
+    assert_eq!((fields[0].field.as_str(), error.code()), ("license_key", "invalid_request"));
+    assert!(fields[0].message.contains("number 18,"), "{error}");
+    assert!(!printed(&error).contains("CODI-0") && !printed(&error).contains('!'), "{error}");
+}
+
+fn root() -> coditect_license::RootKey {
+    coditect_license::RootKey::from_jwk(&crate::peer::Signer::root("root").jwk.to_string()).unwrap()
+}
+
+#[tokio::test]
+async fn forged_session_id_of_a_refused_answer_does_not_stop_the_next_start() {
+    let peer = Peer::start(360).await;
+    let folder = tempfile::tempdir().unwrap();
+    let client = || peer.builder().state(folder.path().join("state.json")).patience(Duration::from_millis(500)).build().unwrap();
+    peer.change("acquire", |_, answer| {
+        answer["session_id"] = "no session id".into();
+        answer["lease"] = "ey.ey.ey".into();
+    });
+    peer.fault("release", (0..20).map(|_| say(503, "service_unavailable", None)));
+    assert!(matches!(client().acquire().await.unwrap_err(), Error::Forged(_)));
+    peer.no_more_faults();
+    peer.platform(|platform| platform.end_all("session_expired"));
+    let invalid = json!({"code": "invalid_request", "errors": [{"field": "replaces", "message": "is no session id"}]});
+    peer.fault("acquire", [Fault::Say((400, invalid), None)]);
+    let _seat = client().acquire().await.unwrap();
+    let calls = peer.calls("acquire");
+    assert_eq!((&calls[1].body["replaces"], calls[2].body.get("replaces")), (&json!("no session id"), None));
 }
 
 #[tokio::test]

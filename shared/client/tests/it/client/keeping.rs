@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use coditect_license::{Ending, Loss, Refusal, SeatStatus, Trouble};
+use coditect_license::{Ending, Loss, Refusal, Released, SeatStatus, Trouble};
 use serde_json::Value;
 
 use super::{is_held, is_in_danger, is_lost, status};
@@ -83,15 +83,54 @@ async fn a_server_that_stays_away_costs_the_seat_when_it_ends_and_not_before() {
 async fn an_ended_session_is_lost_and_another_can_be_taken() {
     let peer = Peer::beating().await;
     let client = peer.client();
-    for (code, ending) in
-        [("session_revoked", Ending::Revoked), ("session_released", Ending::Released), ("session_expired", Ending::Expired)]
-    {
+    for (code, ending) in [("session_revoked", Ending::Revoked), ("session_released", Ending::Released)] {
         let seat = client.acquire().await.unwrap();
         peer.platform(|platform| platform.end_all(code));
         assert_eq!(status(&mut seat.status(), is_lost).await, SeatStatus::Lost { why: Loss::Ended(ending) });
-        seat.release().await.unwrap();
+        assert_eq!(seat.release().await.unwrap(), Released::AlreadyEnded);
     }
     assert_eq!(peer.calls("release").len(), 0, "there is nothing to give back");
+}
+
+fn is_regained(status: &SeatStatus) -> bool {
+    matches!(status, SeatStatus::Regained { .. })
+}
+
+#[tokio::test]
+async fn expired_session_is_followed_by_another_at_once() {
+    let peer = Peer::beating().await;
+    let seat = peer.client().acquire().await.unwrap();
+    let first = seat.session_id().to_owned();
+    for end in ["session_expired", "session_not_found"] {
+        let mut watched = seat.status();
+        peer.platform(|platform| platform.end_all(end));
+        let regained = status(&mut watched, is_regained).await;
+        let SeatStatus::Regained { until, seat: number } = regained else { panic!("{regained:?}") };
+        assert!(until.left() > Duration::ZERO && number == 1 && seat.lease().session_id == seat.session_id());
+        status(&mut watched, is_held).await;
+    }
+    assert_ne!(seat.session_id(), first);
+    assert_eq!(peer.calls("acquire")[1].body["replaces"], *first);
+    assert_eq!((seat.release().await.unwrap(), peer.alive()), (Released::Released, 0));
+}
+
+#[tokio::test]
+async fn expired_session_is_lost_only_if_no_seat_is_free() {
+    let peer = Peer::beating().await;
+    peer.platform(|platform| platform.license["seats_total"] = 1.into());
+    let seat = peer.client().acquire().await.unwrap();
+    peer.platform(|platform| {
+        platform.end_all("session_expired");
+        platform.acquire(&serde_json::json!({"hardware_id": "device-2", "nonce": "n"}), "another's");
+    });
+    let lost = status(&mut seat.status(), is_lost).await;
+    let SeatStatus::Lost { why: why @ Loss::NotRegained { ending: Ending::Expired, code: "no_seats_available", .. } } = lost else {
+        panic!("{lost:?}")
+    };
+    let told = why.to_string();
+    assert!(told.contains("the session has expired") && told.contains("every seat is taken: 1 of 1"), "{told}");
+    assert_eq!((seat.release().await.unwrap(), peer.calls("release").len()), (Released::AlreadyEnded, 0));
+    assert_eq!(peer.alive(), 1, "the other one's");
 }
 
 #[tokio::test]

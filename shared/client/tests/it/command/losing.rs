@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Machine;
+use crate::peer::wait_until;
 
 #[tokio::test]
 async fn a_platform_that_goes_and_comes_back_does_not_disturb_the_program() {
@@ -90,4 +91,56 @@ async fn a_seat_that_cannot_be_given_back_does_not_change_the_exit_code() {
     machine.open_gate();
     running.says("could not be given back").await;
     assert_eq!(running.ends().await, Some(8));
+}
+
+#[tokio::test]
+async fn run_that_was_suspended_beyond_the_ttl_takes_a_seat_again() {
+    let machine = Machine::fleeting().await;
+    let mut running = machine.run(&[], "echo ready; read line; exit 9");
+    let mut input = running.child.stdin.take();
+    running.prints("ready").await;
+    running.signal("STOP").await;
+    wait_until("the session has expired", || machine.peer.alive() == 0).await;
+    running.signal("CONT").await;
+    running.says("was taken instead").await;
+    assert_eq!(machine.peer.alive(), 1);
+    drop(input.take());
+    running.says("the seat is given back").await;
+    assert_eq!((running.ends().await, machine.peer.alive()), (Some(9), 0));
+}
+
+#[tokio::test]
+async fn run_that_was_suspended_and_finds_no_seat_is_told_why_and_releases_nothing() {
+    let machine = Machine::fleeting().await;
+    machine.peer.platform(|platform| platform.license["seats_total"] = 1.into());
+    let mut running = machine.run(&["--json"], "echo ready; exec sleep 60");
+    running.prints("ready").await;
+    running.signal("STOP").await;
+    wait_until("the session has expired", || machine.peer.alive() == 0).await;
+    let other = machine.peer.builder().hardware_id("device-2").build().unwrap().acquire().await.unwrap();
+    running.signal("CONT").await;
+    running.says("no seat could be taken again: every seat is taken").await;
+    running.says(r#""event":"nothing_to_release""#).await;
+    assert_eq!(running.ends().await, Some(124));
+    assert!(machine.peer.calls("release").is_empty());
+    drop(other);
+}
+
+#[tokio::test]
+async fn run_that_only_warns_goes_on_trying_until_a_seat_is_free() {
+    let machine = Machine::fleeting().await;
+    machine.peer.platform(|platform| platform.license["seats_total"] = 1.into());
+    let mut running = machine.run(&["--on-lost", "warn"], "echo ready; read line; exit 5");
+    let mut input = running.child.stdin.take();
+    running.prints("ready").await;
+    running.signal("STOP").await;
+    wait_until("the session has expired", || machine.peer.alive() == 0).await;
+    let other = machine.peer.builder().hardware_id("device-2").build().unwrap().acquire().await.unwrap();
+    running.signal("CONT").await;
+    running.says("the seat is lost").await;
+    other.release().await.unwrap();
+    running.says("was taken instead").await;
+    drop(input.take());
+    running.says("the seat is given back").await;
+    assert_eq!((running.ends().await, machine.peer.alive()), (Some(5), 0));
 }

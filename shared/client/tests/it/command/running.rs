@@ -101,13 +101,13 @@ async fn two_runs_on_one_machine_share_a_seat_and_the_last_one_gives_it_back() {
     first.prints("ready").await;
     let mut second = machine.run(&[], "echo ready; exec sleep 300");
     second.prints("ready").await;
-    assert_eq!(machine.peer.platform(|platform| platform.sessions.len()), 1);
+    assert_eq!(machine.peer.platform(|platform| (platform.alive(), platform.seats_used())), (2, 1));
     first.signal("TERM").await;
     first.ends().await;
-    assert_eq!((machine.peer.alive(), machine.peer.calls("release").len()), (1, 0));
+    assert_eq!((machine.peer.alive(), machine.peer.calls("release").len()), (1, 1));
     second.signal("TERM").await;
     second.ends().await;
-    assert_eq!((machine.peer.alive(), machine.peer.calls("release").len()), (0, 1));
+    assert_eq!((machine.peer.alive(), machine.peer.calls("release").len()), (0, 2));
 }
 
 #[tokio::test]
@@ -118,6 +118,45 @@ async fn a_run_that_was_killed_does_not_keep_the_seat_from_being_given_back() {
     killed.signal("KILL").await;
     assert_eq!(killed.ends().await, None);
     assert_eq!(machine.done(["run", "--", "true"]).await.code, 0);
+    assert_eq!(machine.peer.alive(), 0);
+}
+
+#[tokio::test]
+async fn two_runs_share_the_session_of_an_older_platform_and_the_last_one_gives_it_back() {
+    let machine = Machine::start(360).await;
+    machine.peer.platform(|platform| platform.is_old = true);
+    let mut first = machine.run(&[], "echo ready; exec sleep 30");
+    first.prints("ready").await;
+    let mut second = machine.run(&[], "echo ready; exec sleep 30");
+    second.prints("ready").await;
+    assert_eq!(machine.peer.platform(|platform| platform.sessions.len()), 1);
+    first.signal("TERM").await;
+    first.ends().await;
+    assert_eq!((machine.peer.alive(), machine.peer.calls("release").len()), (1, 0));
+    second.signal("TERM").await;
+    second.ends().await;
+    assert_eq!((machine.peer.alive(), machine.peer.calls("release").len()), (0, 1));
+}
+
+#[tokio::test]
+async fn run_after_a_crash_replaces_the_dead_runs_session_and_no_other() {
+    let machine = Machine::start(360).await;
+    let mut alive = machine.run(&[], "echo ready; exec sleep 30");
+    alive.prints("ready").await;
+    let mut killed = machine.run(&[], "echo ready; exec sleep 1");
+    killed.prints("ready").await;
+    killed.signal("KILL").await;
+    killed.ends().await;
+    let dead = machine.peer.platform(|platform| platform.sessions[1].id.clone());
+    let mut again = machine.run(&[], "echo ready; exec sleep 30");
+    again.prints("ready").await;
+    let replaces: Vec<_> = machine.peer.calls("acquire").iter().map(|call| call.body.get("replaces").cloned()).collect();
+    assert_eq!(replaces, [None, None, Some(dead.into())]);
+    assert_eq!(machine.peer.alive(), 2, "no zombie");
+    for run in [&mut again, &mut alive] {
+        run.signal("TERM").await;
+        run.ends().await;
+    }
     assert_eq!(machine.peer.alive(), 0);
 }
 

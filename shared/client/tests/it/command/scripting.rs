@@ -120,6 +120,7 @@ async fn a_run_does_not_give_back_what_a_script_has_taken() {
 #[tokio::test]
 async fn a_script_does_not_give_back_what_a_run_still_needs() {
     let machine = Machine::start(360).await;
+    machine.peer.platform(|platform| platform.is_old = true);
     machine.done(["acquire"]).await;
     let mut running = machine.run(&[], "echo ready; exec sleep 300");
     running.prints("ready").await;
@@ -128,6 +129,108 @@ async fn a_script_does_not_give_back_what_a_run_still_needs() {
     running.signal("TERM").await;
     running.ends().await;
     assert_eq!(machine.peer.alive(), 0);
+}
+
+#[tokio::test]
+async fn release_by_a_script_leaves_the_session_of_a_run() {
+    let machine = Machine::start(360).await;
+    machine.done(["acquire"]).await;
+    let mut running = machine.run(&[], "echo ready; exec sleep 30");
+    running.prints("ready").await;
+    assert_eq!(machine.peer.platform(|platform| platform.seats_used()), 1);
+    assert_eq!(machine.done(["release", "--json"]).await.said()[0]["event"], "released");
+    assert_eq!(machine.peer.alive(), 1);
+    running.signal("TERM").await;
+    running.ends().await;
+    assert_eq!(machine.peer.alive(), 0);
+}
+
+#[tokio::test]
+async fn second_acquire_of_a_script_takes_the_place_of_the_first() {
+    let machine = Machine::start(360).await;
+    for _ in 0..2 {
+        assert_eq!(machine.done(["acquire"]).await.code, 0);
+    }
+    assert_eq!(machine.peer.alive(), 1);
+    machine.done(["release"]).await;
+    assert_eq!(machine.peer.alive(), 0);
+}
+
+#[tokio::test]
+async fn seat_that_cannot_be_saved_is_released() {
+    let machine = Machine::start(360).await;
+    machine.done(["status"]).await;
+    let folder = fs::read_dir(machine.path("state")).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
+    // Nothing can be put in its place, as on a full disk.
+    fs::create_dir(folder.join("session.json")).unwrap();
+    let done = machine.done(["acquire"]).await;
+    assert_eq!((done.code, machine.peer.alive()), (125, 0), "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn seat_of_a_refused_answer_is_found_by_release() {
+    let machine = Machine::start(360).await;
+    machine.peer.change("acquire", |_, answer| answer["lease"] = "ey.ey.ey".into());
+    machine.peer.platform(|platform| platform.is_release_down = true);
+    assert_eq!(machine.done(["acquire", "--patience", "1"]).await.code, 123);
+    assert_eq!(machine.peer.alive(), 1);
+    machine.peer.platform(|platform| platform.is_release_down = false);
+    let released = machine.done(["release", "--json"]).await;
+    assert_eq!((released.said()[0]["event"].as_str(), machine.peer.alive()), (Some("released"), 0));
+    assert_eq!(machine.done(["release", "--json"]).await.said()[0]["event"], "nothing_to_release");
+}
+
+#[tokio::test]
+async fn heartbeat_of_an_expired_session_acquires_again() {
+    let machine = Machine::start(360).await;
+    machine.done(["acquire"]).await;
+    machine.peer.platform(|platform| platform.end_all("session_expired"));
+    let beat = machine.done(["heartbeat", "--json"]).await;
+    assert_eq!((beat.code, beat.said()[0]["event"].as_str(), machine.peer.alive()), (0, Some("regained"), 1));
+    assert_eq!(machine.done(["heartbeat", "--json"]).await.said()[0]["event"], "renewed");
+}
+
+#[tokio::test]
+async fn spellings_of_one_key_have_one_state() {
+    let machine = Machine::start(360).await;
+    machine.done(["acquire"]).await;
+    for spelling in [KEY.to_lowercase(), KEY.replace('-', " "), format!("\"{KEY}\"\n")] {
+        let beat = done(machine.seat(["heartbeat", "--json"]).env("CODITECT_LICENSE_KEY", &spelling)).await;
+        assert_eq!((beat.code, beat.said()[0]["event"].as_str()), (0, Some("renewed")), "{spelling:?}");
+    }
+    let wrong = done(machine.seat(["acquire", "--json"]).env("CODITECT_LICENSE_KEY", &KEY[..20])).await;
+    assert_eq!((wrong.code, wrong.said()[0]["code"].as_str()), (121, Some("invalid_request")));
+    assert!(!wrong.stdout.contains("0123"), "{}", wrong.stdout);
+}
+
+#[tokio::test]
+async fn state_of_an_earlier_version_for_another_spelling_is_taken_over() {
+    let machine = Machine::start(360).await;
+    machine.done(["acquire"]).await;
+    let folder = fs::read_dir(machine.path("state")).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
+    let spelling = KEY.to_lowercase();
+    let mut name = coditect_license::hardware_sha256(&format!("{spelling}\ndevice-1"));
+    name.truncate(16);
+    fs::rename(folder, machine.path("state").join(name)).unwrap();
+    let beat = done(machine.seat(["heartbeat"]).env("CODITECT_LICENSE_KEY", spelling)).await;
+    assert_eq!(beat.code, 0, "{}", beat.stderr);
+}
+
+#[tokio::test]
+async fn http_to_another_machine_is_refused_unless_it_is_allowed() {
+    let machine = Machine::start(360).await;
+    let command = |arguments: &[&str]| {
+        let mut command = machine.seat(arguments);
+        command.env("CODITECT_API_URL", "http://license.invalid");
+        command
+    };
+    let refused = done(&mut command(&["acquire"])).await;
+    assert_eq!(refused.code, 125);
+    assert!(refused.stderr.contains("unencrypted") && refused.stderr.contains("--allow-insecure-http"), "{}", refused.stderr);
+    let allowed = done(&mut command(&["acquire", "--patience", "0", "--allow-insecure-http"])).await;
+    assert_eq!(allowed.code, 122, "{}", allowed.stderr);
+    let allowed = done(command(&["acquire", "--patience", "0"]).env("CODITECT_ALLOW_INSECURE_HTTP", "true")).await;
+    assert_eq!(allowed.code, 122, "{}", allowed.stderr);
 }
 
 #[tokio::test]

@@ -26,6 +26,12 @@ pub(crate) struct Platform {
     /// Why the license may not be used, by its code.
     pub(crate) refused: Option<&'static str>,
     pub(crate) sessions: Vec<Session>,
+    /// An older one: it sends no certificates, knows nothing of `replaces`, and gives all programs of a device one session.
+    pub(crate) is_old: bool,
+    /// Releases do not reach it.
+    pub(crate) is_release_down: bool,
+    /// A proxy calls each answer to an acquire a repetition.
+    pub(crate) says_replayed: bool,
     /// Recorded answers by idempotency key, with the body that they answered.
     replays: HashMap<String, (Value, Answer)>,
 }
@@ -72,6 +78,9 @@ impl Platform {
             heartbeat_after: None,
             refused: None,
             sessions: Vec::new(),
+            is_old: false,
+            is_release_down: false,
+            says_replayed: false,
             replays: HashMap::new(),
         };
         platform.revoke(1, &[]);
@@ -103,6 +112,17 @@ impl Platform {
         self.sessions.iter().filter(|session| session.lives()).count()
     }
 
+    /// Seats that are taken.
+    pub(crate) fn seats_used(&self) -> usize {
+        let live = self.sessions.iter().filter(|session| session.lives());
+        live.map(|session| session.seat).collect::<std::collections::HashSet<_>>().len()
+    }
+
+    /// Whether a session lives.
+    pub(crate) fn lives(&self, id: &str) -> bool {
+        self.sessions.iter().any(|session| session.id == id && session.lives())
+    }
+
     /// Ends every session.
     pub(crate) fn end_all(&mut self, code: &'static str) {
         for session in &mut self.sessions {
@@ -121,10 +141,10 @@ impl Platform {
             }
         }
         let answer = self.decide(body);
-        if answer.0 == 201 {
+        if answer.0 == 201 && !self.says_replayed {
             self.replays.insert(idempotency_key.to_owned(), (body.clone(), answer.clone()));
         }
-        (answer, false)
+        (answer, self.says_replayed)
     }
 
     fn decide(&mut self, body: &Value) -> Answer {
@@ -134,29 +154,46 @@ impl Platform {
         let hardware = body["hardware_id"].as_str().unwrap().to_owned();
         let expires = now() + self.ttl;
         let shared = self.license["seat_unit"] == "device";
-        if shared && let Some(index) = self.sessions.iter().position(|session| session.lives() && session.hardware == hardware) {
+        let replaced = self.sessions.iter().position(|session| session.lives() && body["replaces"] == session.id.as_str());
+        let mine = self.sessions.iter().position(|session| session.lives() && session.hardware == hardware && shared);
+        if self.is_old && let Some(index) = mine {
             self.sessions[index].expires = expires;
             return (200, self.seat(index, &body["nonce"]));
         }
+        if !self.is_old && let Some(index) = replaced.filter(|index| self.sessions[*index].hardware == hardware).or(mine) {
+            if let Some(index) = replaced {
+                self.sessions[index].ended = Some("session_released");
+            }
+            let seat = self.sessions[index].seat;
+            return (200, self.begin(seat, hardware, &body["nonce"]));
+        }
         let total = usize::try_from(self.license["seats_total"].as_u64().unwrap()).unwrap();
-        if self.alive() == total {
+        if self.seats_used() == total {
             let members = json!({"seats_used": total, "seats_total": total, "next_expiry_at": rfc3339(expires)});
             return extended(problem(402, "no_seats_available"), members);
         }
+        (201, self.begin(self.seats_used() + 1, hardware, &body["nonce"]))
+    }
+
+    fn begin(&mut self, seat: usize, hardware: String, nonce: &Value) -> Value {
         let id = format!("ses_secret{:04}", self.sessions.len());
-        self.sessions.push(Session { id, seat: self.alive() + 1, hardware, expires, ended: None });
-        (201, self.seat(self.sessions.len() - 1, &body["nonce"]))
+        self.sessions.push(Session { id, seat, hardware, expires: now() + self.ttl, ended: None });
+        self.seat(self.sessions.len() - 1, nonce)
     }
 
     fn seat(&self, index: usize, nonce: &Value) -> Value {
         let (session, license) = (&self.sessions[index], &self.license);
-        json!({
+        let mut answer = json!({
             "session_id": session.id,
             "license_data": {"document": license, "signature": self.root.token("coditect-license+jwt", license)},
             "lease": self.lease(session, nonce), "seat": session.seat, "overage": false,
             "expires_at": rfc3339(session.expires), "heartbeat_after": self.heartbeat_after(),
-            "seats_used": self.alive(), "seats_total": license["seats_total"],
-        })
+            "seats_used": self.seats_used(), "seats_total": license["seats_total"],
+        });
+        if !self.is_old {
+            answer["certificate"] = json!(self.published.last());
+        }
+        answer
     }
 
     pub(crate) fn heartbeat(&mut self, body: &Value) -> Answer {
@@ -171,11 +208,15 @@ impl Platform {
         }
         self.sessions[index].expires = now() + self.ttl;
         let session = &self.sessions[index];
-        let body = json!({
+        let known = body["known_leaf"].clone();
+        let mut body = json!({
             "session_id": session.id, "last_heartbeat": rfc3339(now()), "expires_at": rfc3339(session.expires),
             "heartbeat_after": self.heartbeat_after(), "lease": self.lease(session, &body["nonce"]),
-            "seats_used": self.alive(), "seats_total": self.license["seats_total"],
+            "seats_used": self.seats_used(), "seats_total": self.license["seats_total"],
         });
+        if !self.is_old && known != self.leaf.kid.as_str() {
+            body["certificate"] = json!(self.published.last());
+        }
         (200, body)
     }
 
@@ -184,7 +225,7 @@ impl Platform {
             return problem(404, "session_not_found");
         };
         session.ended.get_or_insert("session_released");
-        (200, json!({"session_id": session.id, "released_at": rfc3339(now()), "seats_used": self.alive()}))
+        (200, json!({"session_id": session.id, "released_at": rfc3339(now()), "seats_used": 0}))
     }
 
     pub(crate) fn keys(&self) -> Answer {
@@ -202,7 +243,7 @@ impl Platform {
     fn lease_claims(&self, session: &Session, nonce: &Value) -> Value {
         let at = seconds(now());
         json!({
-            "tenant_id": "ten_1", "license_id": "lic_1", "session_id": session.id, "seat": session.seat,
+            "tenant_id": "ten_1", "license_id": "lic_1", "license_version": self.license["version"], "session_id": session.id, "seat": session.seat,
             "hardware_sha256": base64url(&sha256(&session.hardware)), "nonce": nonce,
             "iat": at, "nbf": at, "exp": at + self.ttl.as_secs(),
         })

@@ -76,6 +76,12 @@ pub(super) fn cases(world: &World) -> Vec<Case> {
             case("wrong_license", "Another license of the tenant", "wrong_license"),
             json!({"tenant_id": claims["tenant_id"], "license_id": "lic_other"}),
         ),
+        expecting(case("valid_version_as_expected", "The version that the lease names", "accept"), json!({"license_version": 3})),
+        expecting(case("valid_version_later_than_expected", "A later version than was seen before", "accept"), json!({"license_version": 2})),
+        expecting(
+            case("version_before_expected", "An earlier version than the one in force, put forward again", "old_license"),
+            json!({"license_version": 4}),
+        ),
         expecting(case("tenant_in_upper_case", "Ids are compared exactly", "wrong_tenant"), json!({"tenant_id": "TEN_01"})),
         bad("bad_seats_total_text", json!("25")),
         bad("bad_seats_total_negative", json!(-1)),

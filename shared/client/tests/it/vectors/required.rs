@@ -25,6 +25,8 @@ pub(super) const OF_EACH_KIND: [&str; 4] = [LICENSE, CERTIFICATE, REVOCATIONS, L
 
 const LICENSE: &str = "
     accept: valid_without_expectations valid_without_end valid_ps256 valid_while_the_root_changes
+    accept: valid_version_as_expected valid_version_later_than_expected
+    old_license: version_before_expected
     unknown_root: next_root_not_pinned retired_root no_root signed_by_a_leaf header_kid_altered
     wrong_algorithm: rs256_claimed_for_ps256
     bad_signature: ps256_another_salt

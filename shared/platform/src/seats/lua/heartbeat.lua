@@ -4,7 +4,7 @@
 -- ARGV: 1 the time or '', 2 interval and 3 tolerance of each session's limit (µs, as gcra.lua has them), then for each license:
 --       number of sessions, their keys; those that are there twice must stand side by side
 -- Returns {now, then for each license: {'cold'} or
---         {why it refuses or '', used, seats, 1 where the policy is due to be checked against PostgreSQL else 0, tenant,
+--         {why it refuses or '', used, seats, 1 where the policy is due to be checked against PostgreSQL else 0, tenant, version,
 --          then for each session: its record, only the last eight bytes of it if it is beyond its limit, '' if it is not alive here}}.
 -- Unless refused, the alive are renewed.
 -- Atomic because a session must not be renewed after it has been found dead, nor die between the look and the renewal, and
@@ -26,13 +26,13 @@ for license = 1, #KEYS / 4 do
     local POLICY, EXPIRY, SESSIONS, USAGE = KEYS[key - 3], KEYS[key - 2], KEYS[key - 1], KEYS[key]
     local first, last = arg + 1, arg + tonumber(ARGV[arg])
     arg = last + 1
-    local policy = call('HMGET', POLICY, 'warm', 'seats', 'ttl', 'standing', 'ends', 'checked', 'tenant')
+    local policy = call('HMGET', POLICY, 'warm', 'seats', 'ttl', 'standing', 'ends', 'checked', 'tenant', 'version')
     if not policy[1] then
         answer[license + 1] = { 'cold' }
     else
         local why = policy[4]
         if why == '' and policy[5] ~= '' and tonumber(policy[5]) <= now then why = 'license_expired' end
-        local found = { why, 0, tonumber(policy[2]), 0, policy[7] }
+        local found = { why, 0, tonumber(policy[2]), 0, policy[7], policy[8] }
         local ttl, writes, written = tonumber(policy[3]), {}, 0
         local until_ = now + ttl
         local renewed = why == '' and pack('>I8', until_)
@@ -70,7 +70,7 @@ for license = 1, #KEYS / 4 do
                     records[i], record = record, sub(record, -8)
                 end
             end
-            found[5 + i] = record
+            found[6 + i] = record
         end
         if written > 0 then call('HSET', SESSIONS, unpack(writes)) end
         if written > 0 and renewed then

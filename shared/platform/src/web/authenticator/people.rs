@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     db::{self, Database, Person},
-    domain::{Account, Clock, Identity, Timestamp},
+    domain::{Account, Clock, Identity, Timestamp, fingerprint},
 };
 
 /// How old what is known of a person may be.
@@ -24,6 +24,24 @@ pub(super) enum Credential {
     Identity(Identity),
     /// The hash of a personal access token.
     Token([u8; 32]),
+}
+
+impl Credential {
+    /// Bytes that name it, and no other one.
+    pub(super) fn mark(&self) -> Vec<u8> {
+        match self {
+            Self::Identity(Identity { issuer, subject, .. }) => [b"identity ", issuer.as_bytes(), b"\0", subject.as_bytes()].concat(),
+            Self::Token(hash) => [&b"token "[..], hash].concat(),
+        }
+    }
+
+    /// What stands for it if somebody has vouched for it.
+    pub(super) fn vouched_for(&self) -> Option<[u8; 16]> {
+        match self {
+            Self::Identity(_) => Some(fingerprint(&[&self.mark()])),
+            Self::Token(_) => None,
+        }
+    }
 }
 
 /// What a look-up has found; whoever came while it was under way shares it.
@@ -64,6 +82,11 @@ impl People {
     /// Forgets one caller.
     pub(super) fn forget_one(&self, credential: &Credential) {
         self.with(|known| known.remove(credential));
+    }
+
+    /// Whether this credential was found good, however long ago.
+    pub(super) fn knows(&self, credential: &Credential) -> bool {
+        self.with(|known| known.get(credential).is_some_and(|seen| matches!(seen.found.get(), Some(Ok(Some(_))))))
     }
 
     /// Forgets everybody: somebody has changed.

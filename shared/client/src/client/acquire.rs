@@ -7,8 +7,8 @@ use crate::{
     Error, Expected, LicenseClaims, Rejected, Seat,
     patience::Patience,
     random,
-    secret::Secret,
     seat::Place,
+    secret::Secret,
     slot::Slot,
     wire::{Acquired, Application, Failure, Received},
 };

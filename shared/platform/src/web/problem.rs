@@ -55,6 +55,11 @@ pub enum ApiError {
         /// Seconds until then.
         retry_after_secs: u64,
     },
+    /// So many sessions share the seat of the device that it takes no further one.
+    TooManySessions {
+        /// Seconds until the first of them may have expired.
+        retry_after_secs: u64,
+    },
     /// The credential is good, and does not allow this.
     Forbidden,
     /// The personal access token lacks the scope for this; its owner may do it.
@@ -141,6 +146,9 @@ impl ApiError {
             Self::TenantRequired => (StatusCode::BAD_REQUEST, "tenant_required", "The tenant must be named"),
             Self::Unauthenticated | Self::InvalidToken => (StatusCode::UNAUTHORIZED, "unauthenticated", "A good bearer token is wanted"),
             Self::NoSeats { .. } => (StatusCode::PAYMENT_REQUIRED, "no_seats_available", "Every seat is taken"),
+            Self::TooManySessions { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "too_many_sessions", "Too many sessions share the seat of this device")
+            }
             Self::Forbidden | Self::InsufficientScope(_) => (StatusCode::FORBIDDEN, "forbidden", "You may not do this"),
             Self::NotAdmitted(denial) => {
                 let (code, title, _) = denial.face();
@@ -191,6 +199,7 @@ impl ApiError {
             Self::NotAdmitted(denial) => denial.face().2.to_owned(),
             Self::TenantChoiceRequired(_) => "Name one of `tenants` in the header x-tenant-id.".to_owned(),
             Self::NoSeats { seats_used, seats_total, .. } => format!("{seats_used} seats are in use; the license has {seats_total}."),
+            Self::TooManySessions { .. } => "Release sessions of this device, or wait until some have expired.".to_owned(),
             Self::Refused { stop_by: Some(stop_by), .. } => format!("Stop by {}.", rfc3339(*stop_by)),
             Self::Refused { refusal, stop_by: None } => match refusal {
                 Refusal::NotStarted => "The license has not begun yet.".to_owned(),
@@ -223,7 +232,7 @@ impl ApiError {
 
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::NoSeats { retry_after_secs, .. } => Some(*retry_after_secs),
+            Self::NoSeats { retry_after_secs, .. } | Self::TooManySessions { retry_after_secs } => Some(*retry_after_secs),
             Self::TooManyRequests(allowance) => Some(allowance.next_after().max(1)),
             Self::Unavailable(_) | Self::NotReady(_) | Self::Timeout | Self::RequestInFlight => Some(1),
             Self::Invalid(_)
@@ -278,6 +287,7 @@ impl ApiError {
             | Self::MalformedBody(_)
             | Self::Unauthenticated
             | Self::InvalidToken
+            | Self::TooManySessions { .. }
             | Self::Forbidden
             | Self::InsufficientScope(_)
             | Self::NotAdmitted(_)
@@ -319,6 +329,7 @@ impl ApiError {
             | Self::NotAdmitted(_)
             | Self::TenantChoiceRequired(_)
             | Self::NoSeats { .. }
+            | Self::TooManySessions { .. }
             | Self::Refused { .. }
             | Self::LicenseNotFound
             | Self::SessionNotFound
@@ -430,6 +441,7 @@ mod tests {
             (ApiError::UnsupportedContentEncoding, 415, "unsupported_content_encoding"),
             (ApiError::IdempotencyKeyReused, 422, "idempotency_key_reused"),
             (ApiError::VersionRequired, 428, "version_required"),
+            (ApiError::TooManySessions { retry_after_secs: 1 }, 429, "too_many_sessions"),
             (ApiError::TooManyRequests(spent), 429, "too_many_requests"),
             (ApiError::Internal(cause()), 500, "internal_error"),
             (ApiError::Unavailable(cause()), 503, "service_unavailable"),

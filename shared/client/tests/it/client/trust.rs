@@ -117,7 +117,9 @@ async fn certificate_that_comes_with_a_lease_makes_the_keys_unneeded() {
 
 #[tokio::test]
 async fn keys_that_cannot_be_had_never_cost_a_seat_that_was_renewed() {
-    for fault in [|| Fault::Say(problem(429, "too_many_requests"), Some(3600)), || Fault::Say(problem(503, "x"), None), || Fault::LoseAnswer] {
+    for fault in
+        [|| Fault::Say(problem(429, "too_many_requests"), Some(3600)), || Fault::Say(problem(503, "x"), None), || Fault::LoseAnswer]
+    {
         let peer = Peer::fleeting().await;
         peer.platform(|platform| platform.is_old = true);
         let seat = peer.client().acquire().await.unwrap();

@@ -21,8 +21,8 @@ import watch
 ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
 ENVIRONMENTS = ("dev", "staging", "prod")
-# Nothing is pulled in a test, so that any digest will do; the real one is looked up as infra/README.md tells.
-PSQL = f"-var=psql_image=docker.io/library/postgres@sha256:{'0' * 64}"
+# Nothing is pulled in a test, so that any digest will do; the real ones are looked up as infra/README.md tells.
+IMAGES = [f"-var={name}_image=registry.example/{name}@sha256:{'0' * 64}" for name in ("psql", "collector")]
 
 
 def say(text):
@@ -87,7 +87,7 @@ def with_terraform(tool):
         for name in ENVIRONMENTS:
             say(f"test with the sizes of {name}")
             sizes = [f"-var-file=../../environments/{name}/{file}" for file in ("sizes.auto.tfvars", "terraform.tfvars")]
-            ok, told = call([*tool, "test", "-no-color", *sizes, f"-var=environment={name}", PSQL], copy / "modules/platform", env)
+            ok, told = call([*tool, "test", "-no-color", *sizes, f"-var=environment={name}", *IMAGES], copy / "modules/platform", env)
             print("\n".join(line for line in told.splitlines() if re.search(r"^  run |^Success|^Failure", line)))
             good &= ok or bool(print(told))
     return good

@@ -46,20 +46,25 @@ struct Request {
     /// Comes again in the lease, to tell a fresh answer from a replayed one: visible ASCII.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = "^[!-~]+$")]
     nonce: Option<Nonce>,
+    /// The session that this program had before, as after a crash. If it lives, on this license and (unless a seat is a process) this
+    /// device, the new session is on its seat, also when every seat is taken, and it is released. Else this is passed over.
+    #[schema(value_type = Option<String>, example = "ses_p3e9rj36jx0ab04ynd6vc32qg6nc5x5hf1yzdfx4mj44xmk8ktn0")]
+    replaces: Option<SessionId>,
 }
 
 impl Request {
     fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body, &["license_key", "hardware_id", "user_email", "nonce"])?;
+        let mut fields = Fields::parse(body, &["license_key", "hardware_id", "user_email", "nonce", "replaces"])?;
         let license_key = fields.required("license_key", LicenseKey::parse);
         let hardware_id = fields.required("hardware_id", HardwareId::parse);
         let user_email = fields.required("user_email", Email::parse_pasted);
         let nonce = fields.optional("nonce", Nonce::parse);
+        let replaces = fields.optional("replaces", str::parse::<SessionId>);
         let (Some(license_key), Some(hardware_id), Some(user_email)) = (license_key, hardware_id, user_email) else {
             return Err(fields.into_error());
         };
         fields.finish()?;
-        Ok(Self { license_key, hardware_id, user_email, nonce })
+        Ok(Self { license_key, hardware_id, user_email, nonce, replaces })
     }
 }
 
@@ -89,7 +94,7 @@ struct Answer<'a> {
     seats_total: u32,
 }
 
-/// Takes a seat, or renews the one that this device has
+/// Takes a seat, or shares the one that this device has
 #[utoipa::path(
     post,
     path = "/api/v1/licenses/acquire",
@@ -100,7 +105,7 @@ struct Answer<'a> {
     request_body = Request,
     responses(
         (status = 201, description = "A seat was taken. `idempotent-replayed: true` marks an answer that was given before.", body = Answer),
-        (status = 200, description = "This device has a seat already: the same session, its life renewed.", body = Answer),
+        (status = 200, description = "This device has a seat already: another session on it. The seat is free when the last of its sessions has ended. `idempotent-replayed` as above.", body = Answer),
         (status = 402, description = "`no_seats_available`: with `seats_used`, `seats_total` and `next_expiry_at`."),
         (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden` for a guest's or a staff member's token; `no_account`, `email_not_verified`, `deactivated` for one of nobody who is served."),
         (status = 404, description = "`license_not_found`."),
@@ -128,28 +133,29 @@ async fn acquire(
     let known = members.clone().unwrap_or_default();
     let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body)
         .known_as(members)
-        .from_network(client.network());
+        .from_network(client.network())
+        .replacing(request.replaces);
     let (acquired, verdict) = seats.acquire(&request.license_key, applicant).await?.passed()?;
-    if let Acquired::Granted(seat) | Acquired::Held(seat) = &acquired
+    if let Acquired::Granted(seat) | Acquired::Shared(seat) = &acquired
         && let Err(error) = confirm(&callers, seat, &known).await
     {
         seats.release(seat.session).await?;
         return Ok(Checked(verdict, error).into_response());
     }
     let answer = match acquired {
-        Acquired::Granted(seat) => {
+        Acquired::Granted(seat) | Acquired::Shared(seat) => {
             let answer = answer(&seat, &leaf, request.nonce.as_ref())?;
             if let Some(key) = &idempotency_key {
                 seats.remember(key, &seat, &answer).await;
             }
-            Ok(json(StatusCode::CREATED, answer))
+            Ok(json(status(seat.is_shared), answer))
         }
-        Acquired::Held(seat) => Ok(json(StatusCode::OK, answer(&seat, &leaf, request.nonce.as_ref())?)),
-        Acquired::Replayed(answer) => {
-            let mut response = json(StatusCode::CREATED, answer);
+        Acquired::Replayed { answer, is_shared } => {
+            let mut response = json(status(is_shared), answer);
             response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
             Ok(response)
         }
+        Acquired::Crowded { retry_after } => Err(ApiError::TooManySessions { retry_after_secs: retry_after }),
         Acquired::InFlight => Err(ApiError::RequestInFlight),
         Acquired::KeyReused => Err(ApiError::IdempotencyKeyReused),
         Acquired::Full { occupancy, next_expiry, retry_after } => Err(ApiError::NoSeats {
@@ -171,6 +177,10 @@ async fn confirm(callers: &Authenticator, seat: &Seat, known: &[Principal]) -> R
     let holder = known.iter().find(|member| seat.license.requires_token && member.tenant == Some(seat.license.tenant));
     let Some(holder) = holder else { return Ok(()) };
     callers.confirm(holder, Permission::AcquireWithToken).await
+}
+
+const fn status(is_shared: bool) -> StatusCode {
+    if is_shared { StatusCode::OK } else { StatusCode::CREATED }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {

@@ -169,7 +169,7 @@ struct Revocation {
     hardware_block: Option<HardwareBlock>,
 }
 
-/// Revokes a session: its seat is free at once, and its holder's next heartbeat is answered 410
+/// Revokes a session: its next heartbeat is answered 410, and its seat is free at once if no other session shares it
 ///
 /// One that has ended stays ended as it was; its device is blocked all the same.
 #[utoipa::path(

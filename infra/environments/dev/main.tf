@@ -40,6 +40,7 @@ module "platform" {
   cors_origins    = var.cors_origins
   oauth_clients   = var.oauth_clients
   psql_image      = var.psql_image
+  collector_image = var.collector_image
   sentry_dsn      = var.sentry_dsn
   protected       = var.protected
   sizes           = var.sizes

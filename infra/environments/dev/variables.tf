@@ -72,6 +72,11 @@ variable "psql_image" {
   type        = string
 }
 
+variable "collector_image" {
+  description = "Google's collector of metrics, by digest; looked up as infra/README.md tells"
+  type        = string
+}
+
 variable "protected" {
   description = "Whether database and services refuse to be deleted"
   type        = bool

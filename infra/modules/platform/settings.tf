@@ -14,12 +14,12 @@ resource "google_service_account" "main" {
 locals {
   accounts = google_service_account.main
 
-  # Until scripts/deploy brings the first image: it answers every path.
+  # Google's, until scripts/deploy brings the first image: it answers every path.
   placeholder        = "us-docker.pkg.dev/cloudrun/container/hello"
   placeholder_worker = "us-docker.pkg.dev/cloudrun/container/worker-pool"
 
   collector = var.sizes.metrics ? merge(local.secret["collector"], {
-    image = "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar:1.2.0"
+    image = var.collector_image
   }) : null
 
   # The collector shares the network of what it reads, so that nobody else can.

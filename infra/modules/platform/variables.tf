@@ -160,6 +160,16 @@ variable "psql_image" {
   }
 }
 
+variable "collector_image" {
+  description = "Google's collector of metrics, by digest: infra/README.md tells how to look it up"
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9.-]+/[a-z0-9._/-]+@sha256:[0-9a-f]{64}$", var.collector_image))
+    error_message = "collector_image is REGISTRY/IMAGE@sha256:DIGEST: it runs beside each function and has what that has."
+  }
+}
+
 variable "limits" {
   description = "Requests an hour for whoever shows no credential, by address, and for each that does; 0 for no limit"
   type        = object({ anonymous_per_hour = number, principal_per_hour = number, public_per_hour = optional(number, 36000) })

@@ -97,9 +97,10 @@ fn canonical(text: &str) -> Result<String, InvalidKey> {
 fn has_prefix(symbols: &[char]) -> bool {
     let is_whole = symbols.len() == PREFIX.len() + SYMBOLS;
     symbols.len() >= PREFIX.len()
-        && PREFIX.iter().zip(symbols).all(|(wanted, symbol)| {
-            symbol.eq_ignore_ascii_case(wanted) || (is_whole && value(*symbol) == value(*wanted))
-        })
+        && PREFIX
+            .iter()
+            .zip(symbols)
+            .all(|(wanted, symbol)| symbol.eq_ignore_ascii_case(wanted) || (is_whole && value(*symbol) == value(*wanted)))
 }
 
 /// The value of a symbol, in either case; O is read as 0, I and L as 1.

@@ -8,6 +8,7 @@
 
 mod acquire;
 mod answer;
+mod applicant;
 mod batcher;
 mod claim;
 mod close;
@@ -33,7 +34,7 @@ mod usage;
 
 use std::{sync::Arc, time::Duration};
 
-pub use acquire::{Acquired, Applicant, Seat};
+pub use applicant::{Acquired, Applicant, Seat};
 pub use claim::Claim;
 pub use counters::Counters;
 pub use heartbeat::{Heartbeat, Renewal};
@@ -46,6 +47,7 @@ pub use sweep::{SweepReport, Sweeper};
 pub use usage::HourOfUse;
 
 use prometheus_client::registry::Registry;
+use tokio::sync::Mutex;
 
 use crate::{
     db::{self, Database},
@@ -134,6 +136,9 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     limiter: Arc<Limiter>,
     counters: Counters,
+    /// Held while a session is added to a shared seat, by a part of the holder: sessions that are added to one seat wait for its row, and
+    /// must not keep more than one connection each from everybody else.
+    adding: [Mutex<()>; 64],
 }
 
 impl Engine {
@@ -161,6 +166,7 @@ impl Engine {
             limiter: Arc::new(Limiter::over(link, limits, Arc::clone(&clock))),
             clock,
             counters: Counters::default(),
+            adding: std::array::from_fn(|_| Mutex::default()),
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Session {
     /// The number of its seat.
     #[schema(minimum = 1)]
     pub(super) seat: u32,
+    /// Other live sessions are on the same seat: programs or users of one device. The seat is free when the last of them has ended.
+    pub(super) shares_seat: bool,
     #[schema(example = "7c:50:79:3e:f2:01")]
     pub(super) hardware_id: String,
     #[schema(format = Email)]
@@ -90,6 +92,7 @@ pub(super) fn found(row: &Row) -> Result<Found, db::Error> {
         tenant_id: id(row, "tenant_id", TenantId::from_uuid)?,
         license_id,
         seat: SeatNumber::new(whole(row, "seat")?).map(SeatNumber::get).ok_or_else(|| db::Error::Record("seat is 0".to_owned()))?,
+        shares_seat: row.try_get("shares_seat")?,
         hardware_id: row.try_get("hardware_id")?,
         user_email: row.try_get("user_email")?,
         state: if ended_at.is_none() { SessionState::Live } else { SessionState::Ended },
@@ -106,6 +109,27 @@ pub(super) fn found(row: &Row) -> Result<Found, db::Error> {
 /// Where a row stands in its list.
 pub(super) fn position(row: &Row) -> Result<Position, db::Error> {
     Ok(Position { at: row.try_get("started_at")?, id: row.try_get("id")? })
+}
+
+/// What is told of a session beside its own row. Its seat is looked for by the index of seats.
+macro_rules! told {
+    ($session:literal) => {
+        concat!(
+            "(SELECT session_ttl_seconds FROM licenses WHERE licenses.id = ",
+            $session,
+            ".license_id),
+       ",
+            $session,
+            ".ended_at IS NULL AND EXISTS (SELECT FROM sessions AS other WHERE other.license_id = ",
+            $session,
+            ".license_id AND other.ended_reason IS NULL
+         AND other.seat = ",
+            $session,
+            ".seat AND other.id <> ",
+            $session,
+            ".id) AS shares_seat"
+        )
+    };
 }
 
 /// The sessions of some that live, or ended in one way: read by an index that has them in the list's order. Of those that are not wanted
@@ -132,7 +156,9 @@ macro_rules! list {
             "-- sessions::",
             $name,
             "
-SELECT page.*, (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = page.license_id) FROM (",
+SELECT page.*, ",
+            told!("page"),
+            " FROM (",
             run!($whose, "live", $is_live),
             "
   UNION ALL ",
@@ -177,7 +203,9 @@ macro_rules! list_of_somebody {
             "-- sessions::",
             $name,
             "
-SELECT page.*, (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = page.license_id) FROM (",
+SELECT page.*, ",
+            told!("page"),
+            " FROM (",
             run_of_somebody!($whose, "ended_at IS NULL AND 'live' = ANY ($4::text[])"),
             "
   UNION ALL ",
@@ -192,19 +220,26 @@ SELECT page.*, (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = pag
 const LIST_OF_SOMEBODY: &str = list_of_somebody!("list_of_somebody", "tenant_id = current_tenant()");
 
 // The license and the moment lead to a row, or to a few.
-const FIND: &str = "-- sessions::find
-SELECT found.*, (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = found.license_id) FROM (
+const FIND: &str = concat!(
+    "-- sessions::find
+SELECT found.*, ",
+    told!("found"),
+    " FROM (
   SELECT id, tenant_id, license_id, seat, hardware_id, user_email, started_at, expires_at, ended_at, ended_reason FROM sessions
   WHERE license_id = $1 AND started_at = $2 AND ended_reason IS NULL
   UNION ALL
   SELECT id, tenant_id, license_id, seat, hardware_id, user_email, started_at, expires_at, ended_at, ended_reason FROM sessions
-  WHERE license_id = $1 AND started_at = $2 AND ended_at IS NOT NULL AND ended_reason IN ('expired', 'released', 'revoked')) AS found";
+  WHERE license_id = $1 AND started_at = $2 AND ended_at IS NOT NULL AND ended_reason IN ('expired', 'released', 'revoked')) AS found"
+);
 
 // Not before it began: the engine's clock is another one.
-const REVOKE: &str = "-- sessions::revoke
+const REVOKE: &str = concat!(
+    "-- sessions::revoke
 UPDATE sessions SET ended_at = greatest($2, started_at), ended_reason = 'revoked' WHERE id = $1 AND ended_at IS NULL
 RETURNING id, tenant_id, license_id, seat, hardware_id, user_email, started_at, expires_at, ended_at, ended_reason,
-          (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = sessions.license_id)";
+          ",
+    told!("sessions")
+);
 
 // In the order of their ids, as all who end several sessions lock them. Addresses are compared as they are when a seat is acquired.
 const REVOKE_OF_USER: &str = "-- sessions::revoke_of_user

@@ -49,7 +49,7 @@ async fn beats(rig: &Rig, session: SessionId) -> Heartbeat {
 
 fn granted(acquired: &Acquired) -> SessionId {
     match acquired {
-        Acquired::Granted(seat) | Acquired::Held(seat) => seat.session,
+        Acquired::Granted(seat) | Acquired::Shared(seat) => seat.session,
         other => panic!("{other:?}"),
     }
 }

@@ -21,7 +21,7 @@ pub(crate) const PATH: &str = "/api/v1/sessions";
 pub(crate) async fn seat(rig: &Rig, customer: &Customer, device: &str, email: &str) -> Seat {
     let applicant = Applicant::new(HardwareId::parse(device).unwrap(), Email::parse(email).unwrap(), None, b"");
     match rig.seats.acquire(&customer.key, applicant).await.unwrap().outcome().unwrap() {
-        Acquired::Granted(seat) | Acquired::Held(seat) => seat,
+        Acquired::Granted(seat) | Acquired::Shared(seat) => seat,
         other => panic!("no seat: {other:?}"),
     }
 }
@@ -75,6 +75,45 @@ async fn a_revoked_session_is_told_on_its_very_next_heartbeat_and_its_seat_is_fr
     rig.seats.release(seats[0].session).await.unwrap();
     assert_eq!(revoke(&rig, &rig.ours.owner, &released, None).await.expect(200).body["ended_reason"], "released");
     assert!(rig.events(2).await.iter().all(|event| event["action"] != "session.revoked"));
+}
+
+#[tokio::test]
+async fn sessions_on_one_seat_are_listed_each_with_its_user() {
+    let rig = Rig::start().await;
+    let ours = &rig.ours.customer;
+    let first = seat(&rig, ours, "d1", "ada@test.example").await;
+    let second = seat(&rig, ours, "d1", "bob@test.example").await;
+    seat(&rig, ours, "d2", "ada@test.example").await;
+    let list = rig.get(&rig.ours.admin, &format!("{PATH}?state=live")).await.expect(200).body;
+    let mut shown: Vec<_> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| {
+            let text = |name: &str| item[name].as_str().unwrap().to_owned();
+            (text("hardware_id"), text("user_email"), item["seat"].as_u64().unwrap(), item["shares_seat"].as_bool().unwrap())
+        })
+        .collect();
+    shown.sort();
+    let expected = [("d1", "ada@test.example", 1, true), ("d1", "bob@test.example", 1, true), ("d2", "ada@test.example", 2, false)];
+    assert_eq!(shown, expected.map(|(device, email, seat, shares)| (device.to_owned(), email.to_owned(), seat, shares)));
+
+    let events = rig.get(&rig.ours.admin, "/api/v1/audit-events?action=session.acquired").await.expect(200).body;
+    let users: Vec<_> = events["items"].as_array().unwrap().iter().map(|event| event["user_email"].as_str().unwrap()).collect();
+    assert_eq!(users, ["ada@test.example", "bob@test.example", "ada@test.example"]);
+
+    // A seat is free when the last of its sessions is revoked.
+    let names = names(&rig, &rig.ours.admin, "state=live&hardware_id=d1").await;
+    for (n, session) in names.iter().enumerate() {
+        let revoked = revoke(&rig, &rig.ours.admin, session, None).await.expect(200).body;
+        assert_eq!((&revoked["state"], &revoked["shares_seat"]), (&json!("ended"), &json!(false)));
+        let is_alone = rig.get(&rig.ours.admin, &format!("{PATH}?state=live")).await.expect(200).body;
+        assert!(is_alone["items"].as_array().unwrap().iter().all(|item| item["shares_seat"] == false));
+        let live = [first.session, second.session].map(async |session| beat(&rig, session).await);
+        let live = futures_util::future::join_all(live).await;
+        assert_eq!(live.iter().filter(|beat| matches!(beat, Heartbeat::Renewed(_))).count(), 1 - n);
+    }
+    assert_eq!(seat(&rig, ours, "d3", "eve@test.example").await.number, first.number);
 }
 
 #[tokio::test]

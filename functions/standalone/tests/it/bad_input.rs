@@ -7,7 +7,7 @@ use crate::client::{Answer, OPERATIONS, Platform};
 /// The fields of an operation, each with whether it must be there.
 fn fields(operation: &str) -> &'static [(&'static str, bool)] {
     match operation {
-        "acquire" => &[("license_key", true), ("hardware_id", true), ("user_email", true), ("nonce", false)],
+        "acquire" => &[("license_key", true), ("hardware_id", true), ("user_email", true), ("nonce", false), ("replaces", false)],
         "heartbeat" => &[("session_id", true), ("nonce", false)],
         "release" => &[("session_id", true)],
         _ => &[("license_key", true)],

@@ -187,26 +187,25 @@ async fn database_uses(process: &Process) -> u64 {
 
 #[tokio::test]
 async fn guesses_from_a_spent_address_make_no_commits() {
-    let platform = Platform::start_with(1, &[("LIMIT_ANONYMOUS_PER_HOUR", "10")]).await;
+    let platform = Platform::start_with(1, &[("LIMIT_ANONYMOUS_PER_HOUR", "1")]).await;
     let process = &platform.process;
     let acquired = platform.post("acquire", &platform.applicant("one")).await;
     let session = json!({ "session_id": acquired.body["session_id"] });
     let http = machine();
     let invented = |license: LicenseId| json!({ "session_id": SessionId { license, key: SessionKey::random() } });
-    for _ in 0..10 {
-        post(&http, process, "heartbeat", &invented(platform.customer.license)).await.assert_problem(404, "session_not_found");
-    }
+    // One in an hour: however slow the machine, none is given back meanwhile.
+    post(&http, process, "heartbeat", &invented(platform.customer.license)).await.assert_problem(404, "session_not_found");
     let before = database_uses(process).await;
     for _ in 0..100 {
         for body in [invented(platform.customer.license), invented(LicenseId::random())] {
-            assert_too_many(&post(&http, process, "heartbeat", &body).await, "anonymous", 10);
-            assert_too_many(&post(&http, process, "release", &body).await, "anonymous", 10);
+            assert_too_many(&post(&http, process, "heartbeat", &body).await, "anonymous", 1);
+            assert_too_many(&post(&http, process, "release", &body).await, "anonymous", 1);
         }
-        assert_too_many(&post(&http, process, "acquire", &stranger()).await, "anonymous", 10);
+        assert_too_many(&post(&http, process, "acquire", &stranger()).await, "anonymous", 1);
         for path in ["licenses/acquire", "licenses/validate", "licenses"] {
             let request = http.post(format!("{}/api/v1/{path}", process.url)).bearer_auth(AccessToken::generate().reveal());
             let refused = Answer::of(request.json(&platform.applicant("one")).send().await.unwrap()).await;
-            assert_too_many(&refused, "anonymous", 10);
+            assert_too_many(&refused, "anonymous", 1);
         }
     }
     assert_eq!(database_uses(process).await, before);

@@ -16,6 +16,7 @@ mod operations;
 mod people;
 mod reporting;
 mod seat_command;
+mod shared_seats;
 mod shell;
 mod signing;
 mod soak;

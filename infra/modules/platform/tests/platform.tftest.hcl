@@ -100,10 +100,11 @@ run "an_image_by_its_tag_is_refused" {
   command = plan
 
   variables {
-    psql_image = "docker.io/library/postgres:16"
+    psql_image      = "docker.io/library/postgres:16"
+    collector_image = "us-docker.pkg.dev/collector:1.2.0"
   }
 
-  expect_failures = [var.psql_image]
+  expect_failures = [var.psql_image, var.collector_image]
 }
 
 run "whoever_signs_with_the_root_is_told_where_it_is" {

@@ -7,8 +7,8 @@ use crate::{
     Error, Expected, LicenseClaims, Rejected, Seat,
     patience::Patience,
     random,
-    secret::Secret,
     seat::Place,
+    secret::Secret,
     slot::Slot,
     wire::{Acquired, Application, Failure, Received},
 };
@@ -97,8 +97,7 @@ impl Core {
     /// Takes a seat, in place of the last of the sessions that were left behind, and releases the others.
     pub(crate) async fn take_seat(self: &Arc<Self>, slot: Option<&Slot>, mut left: Vec<Secret>) -> Result<Taken, NotTaken> {
         let mut patience = Patience::of(self.patience);
-        let replaces = left.last().cloned();
-        let mut current = Current { core: self, replaces: replaces.clone(), attempt: lock(&self.unsettled).pop() };
+        let mut current = Current { core: self, replaces: left.last().cloned(), attempt: lock(&self.unsettled).pop() };
         let mut is_old = false;
         loop {
             let received = match self.ask(&mut current, &mut patience).await {
@@ -111,11 +110,12 @@ impl Core {
             let replayed = received.replayed || current.get().unanswered;
             let error = match self.take(received, current.get(), &mut patience).await {
                 Ok(taken) => {
+                    // A platform that knows `replaces` has ended it.
+                    let ended = current.get().replaces.take().filter(|_| unwanted.own);
                     current.settle();
                     self.keep_license(&taken.session).await;
                     left.retain(|id| *id != taken.session.id);
-                    // A platform that knows `replaces` has ended it.
-                    self.release_left(slot, left, replaces.filter(|_| unwanted.own));
+                    self.release_left(slot, left, ended);
                     return Ok(taken);
                 }
                 Err(error) => error,

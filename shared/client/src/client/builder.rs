@@ -237,8 +237,8 @@ mod tests {
 
     #[test]
     fn the_contracts_path_is_added_to_a_url() {
-        let paths =
-            ["https://a.example", "https://a.example/", "https://a.example/x/"].map(|base| endpoint(base, "keys", false).unwrap().to_string());
+        let paths = ["https://a.example", "https://a.example/", "https://a.example/x/"]
+            .map(|base| endpoint(base, "keys", false).unwrap().to_string());
         assert_eq!(paths, ["https://a.example/api/v1/keys", "https://a.example/api/v1/keys", "https://a.example/x/api/v1/keys"]);
         for base in ["", "a.example", "ftp://a.example", "file:///etc"] {
             assert!(matches!(endpoint(base, "keys", true), Err(Error::Settings(_))), "{base}");
@@ -247,7 +247,14 @@ mod tests {
 
     #[test]
     fn http_to_another_machine_is_refused_unless_it_is_allowed() {
-        for here in ["http://127.0.0.1:8080", "http://127.8.9.1", "http://[::1]:8080", "http://localhost:1", "http://a.localhost", "https://a.example"] {
+        for here in [
+            "http://127.0.0.1:8080",
+            "http://127.8.9.1",
+            "http://[::1]:8080",
+            "http://localhost:1",
+            "http://a.localhost",
+            "https://a.example",
+        ] {
             assert!(endpoint(here, "keys", false).is_ok(), "{here}");
         }
         let others = [

@@ -113,12 +113,7 @@ impl Core {
     }
 
     /// Releases a session, unless others on this device share it.
-    pub(crate) async fn give_back(
-        &self,
-        session: &Session,
-        presence: Option<Presence>,
-        patience: Duration,
-    ) -> Result<Released, Error> {
+    pub(crate) async fn give_back(&self, session: &Session, presence: Option<Presence>, patience: Duration) -> Result<Released, Error> {
         let shared = !session.own && session.license.seat_unit == SeatUnit::Device;
         self.give_back_id(&session.id, shared, presence, patience).await
     }

@@ -145,12 +145,7 @@ impl Core {
     }
 
     /// Verifies a lease; also as of when it held.
-    pub(super) async fn checked(
-        &self,
-        token: &str,
-        certificate: Option<&str>,
-        expected: &Expected,
-    ) -> Result<(Lease, SystemTime), Doubt> {
+    pub(super) async fn checked(&self, token: &str, certificate: Option<&str>, expected: &Expected) -> Result<(Lease, SystemTime), Doubt> {
         let (claims, now) = match self.judge(token, &self.known_keys(certificate), expected) {
             // A new leaf, of a platform that sends no certificates: it is published before it signs.
             Err(Doubt::Rejected(Rejected::UnknownLeaf)) => {

@@ -135,7 +135,9 @@ pub enum Loss {
     #[error("{0}")]
     Ended(Ending),
     /// The session had ended while this machine was asleep or cut off, and no seat could be taken again.
-    #[error("{ending} while this machine was asleep or cut off, and no seat could be taken again: {why}. Start the program again once that is mended")]
+    #[error(
+        "{ending} while this machine was asleep or cut off, and no seat could be taken again: {why}. Start the program again once that is mended"
+    )]
     NotRegained {
         /// How the session had ended.
         ending: Ending,

@@ -233,6 +233,12 @@ impl Holder {
         Self(bytes)
     }
 
+    /// From how it is stored.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// As it is stored.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {

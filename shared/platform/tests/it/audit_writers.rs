@@ -169,6 +169,17 @@ async fn administration_event_of_another_person_is_refused() {
 }
 
 #[tokio::test]
+async fn administration_of_an_older_release_still_writes() {
+    let database = TestDatabase::new().await;
+    // It names no actor; its tenant is bound all the same.
+    let admin = Writer::of(&database, "coditect_admin", "").await;
+    admin.must_write("audit_events", CHANGED).await;
+    for event in [Event { tenant: "$theirs", ..CHANGED }, Event { tenant: "NULL", ..CHANGED }, Event { actor_id: "NULL", ..CHANGED }, EXPIRED] {
+        admin.must_not_write("audit_events", event).await;
+    }
+}
+
+#[tokio::test]
 async fn transaction_of_a_person_writes_events_of_that_person() {
     let database = TestDatabase::new().await;
     let customer = database.customer(policy(1)).await;

@@ -17,4 +17,5 @@ mod rig;
 mod rotation;
 mod scale;
 mod screening;
+mod sharing;
 mod tenancy;

@@ -69,7 +69,18 @@ pub(crate) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     pub(crate) fn new(run: &'a Run, report: Report, child: Child, client: Client, seat: Seat) -> Self {
-        Self { run, report, child, client, seat, regaining: None, terminate_at: None, kill_at: None, ended_by_us: false, is_troubled: false }
+        Self {
+            run,
+            report,
+            child,
+            client,
+            seat,
+            regaining: None,
+            terminate_at: None,
+            kill_at: None,
+            ended_by_us: false,
+            is_troubled: false,
+        }
     }
 
     /// Until the program has ended. What it leaves is its exit code, and the seat.

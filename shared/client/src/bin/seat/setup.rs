@@ -60,8 +60,11 @@ impl Setup {
         }
         private_folder(&folder)?;
 
-        let mut builder =
-            Client::builder(api_url, canonical).hardware_id(hardware_id).root(root).state(folder.join("memory.json")).patience(options.patience);
+        let mut builder = Client::builder(api_url, canonical)
+            .hardware_id(hardware_id)
+            .root(root)
+            .state(folder.join("memory.json"))
+            .patience(options.patience);
         if let Some(email) = options.email.clone().or_else(|| demo.map(|_| DEMO_EMAIL.to_owned())) {
             builder = builder.user_email(email);
         }

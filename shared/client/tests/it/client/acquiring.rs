@@ -254,7 +254,7 @@ fn root() -> coditect_license::RootKey {
 async fn forged_session_id_of_a_refused_answer_does_not_stop_the_next_start() {
     let peer = Peer::start(360).await;
     let folder = tempfile::tempdir().unwrap();
-    let client = || peer.builder().state(folder.path().join("state.json")).patience(Duration::from_millis(500)).build().unwrap();
+    let client = || peer.builder().state(folder.path().join("state.json")).patience(Duration::from_secs(5)).build().unwrap();
     peer.change("acquire", |_, answer| {
         answer["session_id"] = "no session id".into();
         answer["lease"] = "ey.ey.ey".into();

@@ -117,7 +117,9 @@ async fn certificate_that_comes_with_a_lease_makes_the_keys_unneeded() {
 
 #[tokio::test]
 async fn keys_that_cannot_be_had_never_cost_a_seat_that_was_renewed() {
-    for fault in [|| Fault::Say(problem(429, "too_many_requests"), Some(3600)), || Fault::Say(problem(503, "x"), None), || Fault::LoseAnswer] {
+    for fault in
+        [|| Fault::Say(problem(429, "too_many_requests"), Some(3600)), || Fault::Say(problem(503, "x"), None), || Fault::LoseAnswer]
+    {
         let peer = Peer::fleeting().await;
         peer.platform(|platform| platform.is_old = true);
         let seat = peer.client().acquire().await.unwrap();
@@ -233,7 +235,7 @@ async fn refused_session_that_could_not_be_released_is_released_at_the_next_star
     let peer = Peer::start(360).await;
     let folder = tempfile::tempdir().unwrap();
     let builder = || peer.builder().state(folder.path().join("state.json"));
-    let slow = builder().patience(Duration::from_millis(500)).wall_clock(|| now() - Duration::from_secs(7200)).build().unwrap();
+    let slow = builder().patience(Duration::from_secs(5)).wall_clock(|| now() - Duration::from_secs(7200)).build().unwrap();
     for start in ["release_left_behind", "acquire"] {
         peer.fault("release", (0..20).map(|_| Fault::LoseAnswer));
         peer.platform(|platform| platform.is_release_down = true);

@@ -156,11 +156,15 @@ impl Platform {
         let shared = self.license["seat_unit"] == "device";
         let replaced = self.sessions.iter().position(|session| session.lives() && body["replaces"] == session.id.as_str());
         let mine = self.sessions.iter().position(|session| session.lives() && session.hardware == hardware && shared);
-        if self.is_old && let Some(index) = mine {
+        if self.is_old
+            && let Some(index) = mine
+        {
             self.sessions[index].expires = expires;
             return (200, self.seat(index, &body["nonce"]));
         }
-        if !self.is_old && let Some(index) = replaced.filter(|index| self.sessions[*index].hardware == hardware).or(mine) {
+        if !self.is_old
+            && let Some(index) = replaced.filter(|index| self.sessions[*index].hardware == hardware).or(mine)
+        {
             if let Some(index) = replaced {
                 self.sessions[index].ended = Some("session_released");
             }

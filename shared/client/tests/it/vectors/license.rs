@@ -77,7 +77,10 @@ pub(super) fn cases(world: &World) -> Vec<Case> {
             json!({"tenant_id": claims["tenant_id"], "license_id": "lic_other"}),
         ),
         expecting(case("valid_version_as_expected", "The version that the lease names", "accept"), json!({"license_version": 3})),
-        expecting(case("valid_version_later_than_expected", "A later version than was seen before", "accept"), json!({"license_version": 2})),
+        expecting(
+            case("valid_version_later_than_expected", "A later version than was seen before", "accept"),
+            json!({"license_version": 2}),
+        ),
         expecting(
             case("version_before_expected", "An earlier version than the one in force, put forward again", "old_license"),
             json!({"license_version": 4}),

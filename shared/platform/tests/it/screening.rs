@@ -128,10 +128,10 @@ async fn known_license_key_is_served_however_spent_its_address_is(redis: RedisSe
     // What this process knows of the license is too old to be used, and the key is known for good
     // all the same.
     rig.pass(60);
-    assert!(matches!(acquire(&rig.engine, &customer.key, network).await, Counted::Served(Acquired::Held(_), _)));
+    assert!(matches!(acquire(&rig.engine, &customer.key, network).await, Counted::Served(Acquired::Shared(_), _)));
     // A process that has just started knows nothing, and Redis remembers for it.
     let other = rig.another_engine();
-    assert!(matches!(acquire(&other, &customer.key, network).await, Counted::Served(Acquired::Held(_), _)));
+    assert!(matches!(acquire(&other, &customer.key, network).await, Counted::Served(Acquired::Shared(_), _)));
     let inspected = rig.another_engine().inspect(&customer.key, None, &network).await.unwrap();
     assert!(matches!(inspected, Counted::Served(Inspected::Usable(..), _)));
     // A key that nobody has used yet waits until the address may ask again.

@@ -7,6 +7,8 @@ import yaml
 
 # For psql, and so in no settings of ours.
 NOT_OURS = {"ON_ERROR_STOP"}
+# Lets a login ask who somebody is.
+AUTHENTICATOR = "coditect_authenticator"
 USES = {"redis", "sealing", "tokens", "root"}
 
 
@@ -45,9 +47,11 @@ def faults(root):
     for name, process in [*functions.items(), ("worker", table["worker"])]:
         for use in set(process["uses"]) - USES:
             yield f"{name} uses {use}, which settings.tf does not know"
-        # Each role is a pool of its own.
-        if process["pools"] < len(process["roles"]):
+        # Each role is a pool of its own, but that which is taken on for one statement at a time.
+        if process["pools"] < len(set(process["roles"]) - {AUTHENTICATOR}):
             yield f"{name} has fewer pools than roles"
+        if ("tokens" in process["uses"]) != (AUTHENTICATOR in process["roles"]):
+            yield f"{name} must have {AUTHENTICATOR} if it uses tokens, and only then"
     yield from settings(root)
     yield from jobs(root)
     yield from environments(root)
@@ -68,7 +72,7 @@ def settings(root):
     for name in sorted(said - read - NOT_OURS):
         yield f"infra sets {name}, which no program reads"
     for name in ("DATABASE_URL", "DATABASE_CA_FILE", "DATABASE_POOL_SIZE", "REDIS_URL", "REDIS_CA_FILE", "GOOGLE_CLOUD_PROJECT", "SEALING_KEY",
-                 "KMS_KEY_VERSION", "PUBSUB_SUBSCRIPTION", "GOOGLE_IDENTITY_PROJECT", "TRUSTED_PROXY_HOPS", "LIMIT_ANONYMOUS_PER_HOUR",
+                 "KMS_KEY_VERSION", "PUBSUB_SUBSCRIPTION", "GOOGLE_IDENTITY_PROJECT", "STAFF_ISSUERS", "TRUSTED_PROXY_HOPS", "LIMIT_ANONYMOUS_PER_HOUR",
                  "LIMIT_PRINCIPAL_PER_HOUR", "LIMIT_PUBLIC_PER_HOUR", "CORS_ORIGINS", "SENTRY_DSN"):
         if name not in read:
             yield f"no program reads {name} any more"

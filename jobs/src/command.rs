@@ -51,9 +51,9 @@ struct WorkerSettings {
     jobs: JobSettings,
     #[command(flatten)]
     pubsub: PubSubSettings,
-    /// Address of the metrics page
-    #[arg(long, env = "HOST", default_value = "0.0.0.0")]
-    host: IpAddr,
+    /// Address of the metrics page: whoever reads it from another machine or container needs another one than this machine's own
+    #[arg(long, env = "METRICS_HOST", default_value = "127.0.0.1")]
+    metrics_host: IpAddr,
     /// Port of the metrics page; 0 picks a free one and logs it
     #[arg(long, env = "METRICS_PORT", default_value_t = 9090)]
     metrics_port: u16,
@@ -118,7 +118,7 @@ async fn work_until_told(settings: WorkerSettings) -> Result<(), Box<dyn Error +
     let context = settings.jobs.open()?;
     context.meter.register(&mut registry);
     context.engine.register(&mut registry);
-    let metrics = web::serve_metrics(settings.host, settings.metrics_port, Arc::new(Metrics::new(registry))).await?;
+    let metrics = web::serve_metrics(settings.metrics_host, settings.metrics_port, Arc::new(Metrics::new(registry))).await?;
     tracing::info!(%metrics, subscription = settings.pubsub.pubsub_subscription, "ready to work");
     Worker::new(context, JOBS).run(&settings.pubsub, stop).await
 }

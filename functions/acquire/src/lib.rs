@@ -7,10 +7,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use platform::{
-    domain::{Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, SessionId, Timestamp, rfc3339_millis},
+    domain::{
+        Account, Email, HardwareId, IdempotencyKey, LicenseData, LicenseKey, Nonce, Permission, Principal, SessionId, Timestamp,
+        rfc3339_millis,
+    },
     seats::{Acquired, Applicant, Seat},
     signing::{Leaf, Lease},
-    web::{AcquireParts, ApiError, Checked, Fields, JsonObject, SignedSeats, json},
+    web::{AcquireParts, ApiError, Authenticator, Checked, ClientAddress, Fields, JsonObject, SignedSeats, json, none_may},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -43,20 +46,25 @@ struct Request {
     /// Comes again in the lease, to tell a fresh answer from a replayed one: visible ASCII.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = "^[!-~]+$")]
     nonce: Option<Nonce>,
+    /// The session that this program had before, as after a crash. If it lives, on this license and (unless a seat is a process) this
+    /// device, the new session is on its seat, also when every seat is taken, and it is released. Else this is passed over.
+    #[schema(value_type = Option<String>, example = "ses_p3e9rj36jx0ab04ynd6vc32qg6nc5x5hf1yzdfx4mj44xmk8ktn0")]
+    replaces: Option<SessionId>,
 }
 
 impl Request {
     fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body, &["license_key", "hardware_id", "user_email", "nonce"])?;
+        let mut fields = Fields::parse(body, &["license_key", "hardware_id", "user_email", "nonce", "replaces"])?;
         let license_key = fields.required("license_key", LicenseKey::parse);
         let hardware_id = fields.required("hardware_id", HardwareId::parse);
-        let user_email = fields.required("user_email", Email::parse);
+        let user_email = fields.required("user_email", Email::parse_pasted);
         let nonce = fields.optional("nonce", Nonce::parse);
+        let replaces = fields.optional("replaces", str::parse::<SessionId>);
         let (Some(license_key), Some(hardware_id), Some(user_email)) = (license_key, hardware_id, user_email) else {
             return Err(fields.into_error());
         };
         fields.finish()?;
-        Ok(Self { license_key, hardware_id, user_email, nonce })
+        Ok(Self { license_key, hardware_id, user_email, nonce, replaces })
     }
 }
 
@@ -86,7 +94,7 @@ struct Answer<'a> {
     seats_total: u32,
 }
 
-/// Takes a seat, or renews the one that this device has
+/// Takes a seat, or shares the one that this device has
 #[utoipa::path(
     post,
     path = "/api/v1/licenses/acquire",
@@ -97,40 +105,57 @@ struct Answer<'a> {
     request_body = Request,
     responses(
         (status = 201, description = "A seat was taken. `idempotent-replayed: true` marks an answer that was given before.", body = Answer),
-        (status = 200, description = "This device has a seat already: the same session, its life renewed.", body = Answer),
+        (status = 200, description = "This device has a seat already: another session on it. The seat is free when the last of its sessions has ended. `idempotent-replayed` as above.", body = Answer),
         (status = 402, description = "`no_seats_available`: with `seats_used`, `seats_total` and `next_expiry_at`."),
-        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden` for a guest's or a staff member's token."),
+        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden` for a guest's or a staff member's token; `no_account`, `email_not_verified`, `deactivated` for one of nobody who is served."),
         (status = 404, description = "`license_not_found`."),
         (status = 409, description = "`request_in_flight`: the same request is being worked on."),
         (status = 422, description = "`idempotency_key_reused`: the key has served for another request."),
     )
 )]
-async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObject(body): JsonObject) -> Result<Response, ApiError> {
+async fn acquire(
+    State(parts): State<AcquireParts>,
+    client: ClientAddress,
+    headers: HeaderMap,
+    JsonObject(body): JsonObject,
+) -> Result<Response, ApiError> {
     let AcquireParts { signed: SignedSeats { seats, keys }, callers } = parts;
-    let caller = callers.authenticate(&headers).await?;
-    if let Some(caller) = caller.as_ref().filter(|caller| !caller.may(Permission::AcquireWithToken)) {
-        return Ok(Checked(seats.limiter().count_person(caller).await?, ApiError::Forbidden).into_response());
+    // As which of its members a caller acts is for the license to say, which has one tenant.
+    let account = callers.authenticate(&headers, client).await?;
+    let members = account.as_ref().map(Account::principals).transpose()?;
+    if let Some((member, error)) = members.as_deref().and_then(|members| none_may(members, &[Permission::AcquireWithToken])) {
+        return Ok(Checked(seats.limiter().count_person(member).await?, error).into_response());
     }
     let idempotency_key = idempotency_key(&headers)?;
     let request = Request::parse(&body)?;
     // Before a seat is taken: without a key there is no answer to give.
     let leaf = keys.leaf().await?;
-    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body).known_as(caller);
+    let known = members.clone().unwrap_or_default();
+    let applicant = Applicant::new(request.hardware_id, request.user_email, idempotency_key.clone(), &body)
+        .known_as(members)
+        .from_network(client.network())
+        .replacing(request.replaces);
     let (acquired, verdict) = seats.acquire(&request.license_key, applicant).await?.passed()?;
+    if let Acquired::Granted(seat) | Acquired::Shared(seat) = &acquired
+        && let Err(error) = confirm(&callers, seat, &known).await
+    {
+        seats.release(seat.session).await?;
+        return Ok(Checked(verdict, error).into_response());
+    }
     let answer = match acquired {
-        Acquired::Granted(seat) => {
+        Acquired::Granted(seat) | Acquired::Shared(seat) => {
             let answer = answer(&seat, &leaf, request.nonce.as_ref())?;
             if let Some(key) = &idempotency_key {
                 seats.remember(key, &seat, &answer).await;
             }
-            Ok(json(StatusCode::CREATED, answer))
+            Ok(json(status(seat.is_shared), answer))
         }
-        Acquired::Held(seat) => Ok(json(StatusCode::OK, answer(&seat, &leaf, request.nonce.as_ref())?)),
-        Acquired::Replayed(answer) => {
-            let mut response = json(StatusCode::CREATED, answer);
+        Acquired::Replayed { answer, is_shared } => {
+            let mut response = json(status(is_shared), answer);
             response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
             Ok(response)
         }
+        Acquired::Crowded { retry_after } => Err(ApiError::TooManySessions { retry_after_secs: retry_after }),
         Acquired::InFlight => Err(ApiError::RequestInFlight),
         Acquired::KeyReused => Err(ApiError::IdempotencyKeyReused),
         Acquired::Full { occupancy, next_expiry, retry_after } => Err(ApiError::NoSeats {
@@ -144,6 +169,18 @@ async fn acquire(State(parts): State<AcquireParts>, headers: HeaderMap, JsonObje
         Acquired::Unknown => Err(ApiError::LicenseNotFound),
     };
     Ok(Checked(verdict, answer).into_response())
+}
+
+/// Whether who was just given a seat may have it: where a license requires a token, nobody keeps a seat by what this process knew of them
+/// before they were deactivated. After the grant, because a deactivation ends every session that was granted before it.
+async fn confirm(callers: &Authenticator, seat: &Seat, known: &[Principal]) -> Result<(), ApiError> {
+    let holder = known.iter().find(|member| seat.license.requires_token && member.tenant == Some(seat.license.tenant));
+    let Some(holder) = holder else { return Ok(()) };
+    callers.confirm(holder, Permission::AcquireWithToken).await
+}
+
+const fn status(is_shared: bool) -> StatusCode {
+    if is_shared { StatusCode::OK } else { StatusCode::CREATED }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {

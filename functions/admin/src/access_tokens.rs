@@ -9,8 +9,8 @@ use axum::{
     response::{IntoResponse, Json, Response},
 };
 use platform::{
-    domain::{AccessToken, Name, Permission, Timestamp, TokenId, UserId},
-    web::{ApiError, Fields, JsonObject, texts},
+    domain::{AccessToken, Name, Permission, Standing, Timestamp, TokenId, UserId},
+    web::{ApiError, Fields, texts},
 };
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -21,16 +21,17 @@ pub(crate) use record::STATEMENTS;
 use crate::{
     AdminParts, Operation,
     answer::written,
+    asked::{Asked, Nothing},
     audit::{self, Event},
     caller::Caller,
+    change::{Change, Changer, Lock},
     creation::{Created, Creation, IdempotencyParam},
     named::Named,
     page::{self, Items, Page, PageParams, moment},
-    tenants,
 };
 use record::{NewToken, Token, token};
 
-/// The rows of the table. Tokens are one's own; whoever manages users may also see and revoke those of the users that it manages.
+/// The rows of the table. Tokens are one's own; whoever manages users may also see and revoke those of the users that it manages: see [`must_see`].
 pub(crate) const OPERATIONS: &[Operation] = &[
     Operation::new("list_access_tokens", "GET", "/api/v1/access-tokens", Permission::HaveTokens),
     Operation::new("get_access_token", "GET", "/api/v1/access-tokens/{id}", Permission::HaveTokens),
@@ -53,7 +54,7 @@ pub(crate) fn routes() -> OpenApiRouter<AdminParts> {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes what is read parameter by parameter, so that every fault is named")]
 struct TokenFilter {
-    /// A user other than the caller, for those who manage users.
+    /// A user other than the caller, whom the caller manages.
     #[param(value_type = Option<String>)]
     user_id: Option<UserId>,
 }
@@ -66,17 +67,21 @@ struct TokenFilter {
     tag = "administration",
     params(PageParams, TokenFilter),
     security(("bearer" = [])),
-    responses((status = 200, description = "A page of tokens, without their secrets.", body = Items<Token>))
+    responses(
+        (status = 200, description = "A page of tokens, without their secrets.", body = Items<Token>),
+        (status = 404, description = "`not_found`: there is no such user."),
+    )
 )]
 async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    let mut fields = Fields::of_query(query.as_deref(), &["limit", "cursor", "user_id"]);
+    let mut fields = Fields::of_query(query.as_deref());
     let page = Page::read(&mut fields, &parts, &caller, "access-tokens");
     let user = fields.optional("user_id", str::parse).unwrap_or(caller.principal.id);
     fields.finish()?;
+    let transaction = parts.store.read(&caller).await?;
     if user != caller.principal.id {
         caller.must_be_permitted(Permission::ManageUsers)?;
+        caller.must_manage(record::role_of(&transaction, user).await?.ok_or(ApiError::NotFound)?)?;
     }
-    let transaction = parts.database.begin(caller.scope()).await?;
     let rows = record::list(&transaction, &page, user).await?;
     transaction.commit().await?;
     Ok(Json(page.items(&parts, &rows, token, page::by_creation)?).into_response())
@@ -92,18 +97,20 @@ async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): 
     security(("bearer" = [])),
     responses((status = 200, description = "The token.", body = Token))
 )]
-async fn get(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<TokenId>) -> Result<Response, ApiError> {
-    let transaction = parts.database.begin(caller.scope()).await?;
-    let (token, _) = record::find(&transaction, id).await?.ok_or(ApiError::NotFound)?;
+async fn get(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<TokenId>, _: Nothing) -> Result<Response, ApiError> {
+    let transaction = parts.store.read(&caller).await?;
+    let (token, role) = record::find(&transaction, id).await?.ok_or(ApiError::NotFound)?;
     transaction.commit().await?;
-    must_see(&caller, &token)?;
+    must_see(&caller, &token, role)?;
     Ok(Json(token).into_response())
 }
 
-/// Who manages nobody is not told which tokens others have.
-fn must_see(caller: &Caller, token: &Token) -> Result<(), ApiError> {
-    let may = token.user_id == caller.principal.id || caller.may(Permission::ManageUsers);
-    if may { Ok(()) } else { Err(ApiError::NotFound) }
+/// A token is seen and revoked by its owner, and by those who manage its owner. Who manages nobody is not told that it is there.
+fn must_see(caller: &Caller, token: &Token, role: Standing) -> Result<(), ApiError> {
+    if token.user_id == caller.principal.id {
+        return Ok(());
+    }
+    if caller.may(Permission::ManageUsers) { caller.must_manage(role) } else { Err(ApiError::NotFound) }
 }
 
 /// A token to be.
@@ -121,8 +128,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn parse(body: &[u8], now: Timestamp) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body, &["name", "scopes", "expires_at"])?;
+    fn read(mut fields: Fields<'_>, now: Timestamp) -> Result<Self, ApiError> {
         let name = fields.required("name", |text| match Name::parse(text) {
             Ok(name) if name.as_str().chars().count() > LONGEST_NAME => Err(format!("must have at most {LONGEST_NAME} characters")),
             other => other.map_err(|fault| fault.to_string()),
@@ -170,30 +176,25 @@ struct Issued {
         (status = 409, description = "`tenant_closed`; `request_in_flight`."),
     )
 )]
-async fn create(
-    State(parts): State<AdminParts>,
-    caller: Caller,
-    creation: Creation,
-    JsonObject(body): JsonObject,
-) -> Result<Response, ApiError> {
-    let wanted = Wanted::parse(&body, parts.clock.now())?;
-    if caller.principal.token.is_some() || !wanted.scopes.iter().all(|scope| caller.may(*scope)) {
-        return Err(ApiError::Forbidden);
-    }
-    let tenant = caller.tenant()?;
-    let make = async |transaction: &_, now| {
-        tenants::lock_open(transaction, tenant).await?;
+async fn create(State(parts): State<AdminParts>, changer: Changer, creation: Creation, asked: Asked) -> Result<Response, ApiError> {
+    let wanted = Wanted::read(asked.fields()?, parts.clock.now())?;
+    let tenant = changer.tenant()?;
+    let make = async |change: &Change| {
+        let caller = change.caller();
+        if caller.principal.token.is_some() || !wanted.scopes.iter().all(|scope| caller.may(*scope)) {
+            return Err(ApiError::Forbidden);
+        }
         let secret = AccessToken::generate();
         let (name, scopes, expires_at) = (wanted.name.as_str(), &wanted.scopes[..], wanted.expires_at);
         let new = NewToken { tenant, user: caller.principal.id, name, scopes, secret: &secret, expires_at };
-        let access_token = record::insert(transaction, &new, now).await?;
+        let access_token = record::insert(change, &new, change.now()).await?;
         let id = access_token.id;
         let event = Event::of("access_token.created", tenant, "access_token", &id).created(written(&access_token)?);
-        audit::record(transaction, &caller, now, event).await?;
+        audit::record(change, event).await?;
         let body = written(&Issued { access_token, token: secret.reveal() })?;
         Ok(Created { location: format!("/api/v1/access-tokens/{id}"), version: None, body })
     };
-    creation.run(&parts, &caller, &body, make).await
+    creation.run(&parts, &changer, Lock::Tenant, &asked, make).await
 }
 
 /// Revokes a token for good
@@ -204,24 +205,24 @@ async fn create(
     tag = "administration",
     params(("id" = String, Path, description = "The token's id.")),
     security(("bearer" = [])),
-    responses((status = 200, description = "The token as it is now.", body = Token))
+    responses(
+        (status = 200, description = "The token as it is now.", body = Token),
+        (status = 409, description = "`tenant_closed`."),
+    )
 )]
-async fn revoke(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<TokenId>) -> Result<Response, ApiError> {
-    let now = parts.clock.now();
-    let tenant = caller.tenant()?;
-    let transaction = parts.database.begin(caller.scope()).await?;
-    let (before, role) = record::lock(&transaction, id).await?.ok_or(ApiError::NotFound)?;
-    must_see(&caller, &before)?;
-    if before.user_id != caller.principal.id {
-        caller.must_manage(role)?;
-    }
+async fn revoke(State(parts): State<AdminParts>, changer: Changer, Named(id): Named<TokenId>, _: Nothing) -> Result<Response, ApiError> {
+    let tenant = changer.tenant()?;
+    // Behind the tenant's lock, so that the owner's role, by which the caller may or may not, stays as it is.
+    let change = changer.begin(&parts, Lock::Tenant).await?;
+    let (before, role) = record::lock(&change, id).await?.ok_or(ApiError::NotFound)?;
+    must_see(change.caller(), &before, role)?;
     if before.revoked_at.is_some() {
         return Ok(Json(before).into_response());
     }
-    let after = record::revoke(&transaction, id, now).await?;
+    let after = record::revoke(&change, id, change.now()).await?;
     let event = Event::of("access_token.revoked", tenant, "access_token", &id).changed(written(&before)?, written(&after)?);
-    audit::record(&transaction, &caller, now, event).await?;
-    transaction.commit().await?;
+    audit::record(&change, event).await?;
+    change.commit().await?;
     parts.callers.forget();
     Ok(Json(after).into_response())
 }

@@ -1,21 +1,31 @@
 //! What is written down of every change and of every refused attempt: in the change's own transaction, for good.
 
+use std::time::Duration;
+
 use platform::{
     db::{self, Transaction},
-    domain::{LicenseId, Standing, TenantId, Timestamp},
+    domain::{LicenseId, TenantId, Timestamp},
     web::ApiError,
 };
 use serde_json::{Value, json};
 
-use crate::{AdminParts, Operation, caller::Caller};
+use crate::{AdminParts, Operation, caller::Caller, change::Change};
 
 pub(crate) const RECORD: &str = "-- audit::record
 INSERT INTO audit_events (tenant_id, at, actor, action, actor_id, token_id, subject_type, subject_id, license_id, before, after, details,
                           address, request_id, is_refused)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
+/// Whether somebody has looked at something of the transaction's tenant since a moment, as an event tells.
+pub(crate) const LOOKED: &str = "-- audit::looked
+SELECT EXISTS (
+    SELECT FROM audit_events WHERE tenant_id = current_tenant() AND actor_id = $1 AND at > $2 AND action = $3
+      AND subject_id IS NOT DISTINCT FROM $4 AND NOT is_refused AND details->>'whole' IS NULL)";
+
 /// Characters of a path that are kept of an attempt.
 const PATH: usize = 200;
+/// Who looks at the same thing again within this time, page by page or to refresh a view, does so under the same event.
+const ONE_LOOK: Duration = Duration::from_secs(600);
 
 /// What has happened.
 #[derive(Debug)]
@@ -65,39 +75,54 @@ impl Event {
 ///
 /// # Errors
 /// Any [`db::Error`]: the change must not be committed then.
-pub(crate) async fn record(transaction: &Transaction, caller: &Caller, at: Timestamp, event: Event) -> Result<(), db::Error> {
-    write(transaction, caller, at, event, None, false).await
+pub(crate) async fn record(change: &Change, event: Event) -> Result<(), db::Error> {
+    write(change, change.caller(), change.now(), event, None, false).await
 }
 
 /// Writes down that somebody tried what it may not.
 ///
 /// # Errors
 /// [`ApiError::Unavailable`] if that cannot be done now.
-pub(crate) async fn refused(parts: &AdminParts, caller: &Caller, operation: &Operation, path: &str) -> Result<(), ApiError> {
-    attempt(parts, caller, operation, path, true).await
+pub(crate) async fn refused(parts: &AdminParts, caller: &Caller, path: &str) -> Result<(), ApiError> {
+    let (details, event) = attempt(caller, path);
+    let transaction = parts.store.unchecked(caller.scope()).await?;
+    write(&transaction, caller, parts.clock.now(), event, Some(details), true).await?;
+    Ok(transaction.commit().await?)
 }
 
-/// Writes down that staff have looked at a tenant's affairs, acting for it.
+/// Writes down that staff have looked at a tenant's affairs. What one person looks at within ten minutes of an event that tells so is no
+/// further event, except where it is a whole list.
 ///
 /// # Errors
 /// [`ApiError::Unavailable`] if that cannot be done now.
-pub(crate) async fn looked(parts: &AdminParts, caller: &Caller, operation: &Operation, path: &str) -> Result<(), ApiError> {
-    attempt(parts, caller, operation, path, false).await
+pub(crate) async fn looked(parts: &AdminParts, caller: &Caller, path: &str, is_whole: bool) -> Result<(), ApiError> {
+    let (mut details, event) = attempt(caller, path);
+    let (now, actor) = (parts.clock.now(), caller.principal.id.to_string());
+    let transaction = parts.store.unchecked(caller.scope()).await?;
+    if is_whole {
+        details["whole"] = json!(true);
+    } else {
+        let subject = event.subject.as_ref().map(|(_, id)| id);
+        let known = transaction.first(LOOKED, &[&actor, &(now - ONE_LOOK), &event.action, &subject]).await?;
+        if known.is_some_and(|row| row.get(0)) {
+            return Ok(());
+        }
+    }
+    write(&transaction, caller, now, event, Some(details), false).await?;
+    Ok(transaction.commit().await?)
 }
 
-async fn attempt(parts: &AdminParts, caller: &Caller, operation: &Operation, path: &str, is_refused: bool) -> Result<(), ApiError> {
+/// What an attempt at an operation is told by.
+fn attempt(caller: &Caller, path: &str) -> (Value, Event) {
+    let operation = caller.operation;
     let details = json!({ "method": operation.method, "path": path.chars().take(PATH).collect::<String>() });
-    let tenant = caller.tenant().ok();
-    let event = Event { action: operation.name, tenant, subject: named(operation, path), license: None, before: None, after: None };
-    let transaction = parts.database.begin(caller.scope()).await?;
-    write(&transaction, caller, parts.clock.now(), event, Some(details), is_refused).await?;
-    Ok(transaction.commit().await?)
+    let (action, tenant, subject) = (operation.name, caller.tenant, named(operation, path));
+    (details, Event { action, tenant, subject, license: None, before: None, after: None })
 }
 
 /// The id that an attempt's path names, if it looks like one.
 fn named(operation: &Operation, path: &str) -> Option<(&'static str, String)> {
-    let at = operation.path.split('/').position(|part| part == "{id}")?;
-    let id = path.split('/').nth(at)?;
+    let id = operation.id_in(path)?;
     let is_id = id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     let kind = match id.split_once('_')?.0 {
         "ten" => "tenant",
@@ -106,6 +131,7 @@ fn named(operation: &Operation, path: &str) -> Option<(&'static str, String)> {
         "ses" => "session",
         "tok" => "access_token",
         "blk" => "hardware_block",
+        "evt" => "audit_event",
         _ => return None,
     };
     is_id.then(|| (kind, id.to_owned()))
@@ -127,7 +153,7 @@ async fn write(
             &[
                 &event.tenant.map(TenantId::as_uuid),
                 &at,
-                &if principal.standing == Standing::Staff { "staff" } else { "user" },
+                &principal.kind(),
                 &event.action,
                 &principal.id.to_string(),
                 &principal.token.as_ref().map(|(id, _)| *id),

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Json, Response},
 };
 use platform::{
-    db::Scope,
+    db::Rows,
     domain::{EventId, Permission},
     web::{ApiError, Fields},
 };
@@ -18,7 +18,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub(crate) use record::STATEMENTS;
 
 use crate::{
-    AdminParts, Operation,
+    AdminParts, Operation, Whose,
+    asked::Nothing,
     caller::Caller,
     export::{BATCH, Batch, Form},
     named::Named,
@@ -28,8 +29,8 @@ use record::{AuditEvent, Filter, event};
 
 /// The rows of the table.
 pub(crate) const OPERATIONS: &[Operation] = &[
-    Operation::new("list_audit_events", "GET", "/api/v1/audit-events", Permission::ReadAudit),
-    Operation::new("get_audit_event", "GET", "/api/v1/audit-events/{id}", Permission::ReadAudit),
+    Operation::new("list_audit_events", "GET", "/api/v1/audit-events", Permission::ReadAudit).about(Whose::TenantOrNone),
+    Operation::new("get_audit_event", "GET", "/api/v1/audit-events/{id}", Permission::ReadAudit).about(Whose::TenantOrNone),
 ];
 
 const NDJSON: Form = Form { name: "ndjson", kind: "application/x-ndjson", file: "attachment; filename=\"audit-events.ndjson\"" };
@@ -85,8 +86,7 @@ async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let names = &["limit", "cursor", "actor_id", "action", "subject_id", "refused", "from", "until", "format"];
-    let mut fields = Fields::of_query(query.as_deref(), names);
+    let mut fields = Fields::of_query(query.as_deref());
     let page = Page::read(&mut fields, &parts, &caller, "audit-events");
     let filter = Filter {
         actor: fields.optional("actor_id", str::parse),
@@ -101,8 +101,8 @@ async fn list(
     if is_ndjson {
         return NDJSON.answer("", move |after| batch(parts.clone(), caller.clone(), filter.clone(), after)).await;
     }
-    let transaction = parts.database.begin(caller.scope()).await?;
-    let rows = record::list(&transaction, &filter, page.after(), page.rows(), caller.scope() == Scope::Staff).await?;
+    let transaction = parts.store.read(&caller).await?;
+    let rows = record::list(&transaction, &filter, page.after(), page.rows(), caller.rows() == Rows::Staff).await?;
     transaction.commit().await?;
     Ok(Json(page.items(&parts, &rows, event, record::position)?).into_response())
 }
@@ -117,8 +117,8 @@ async fn list(
     security(("bearer" = [])),
     responses((status = 200, description = "The event.", body = AuditEvent))
 )]
-async fn get(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<EventId>) -> Result<Response, ApiError> {
-    let transaction = parts.database.begin(caller.scope()).await?;
+async fn get(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<EventId>, _: Nothing) -> Result<Response, ApiError> {
+    let transaction = parts.store.read(&caller).await?;
     let found = record::find(&transaction, id).await?.ok_or(ApiError::NotFound)?;
     transaction.commit().await?;
     Ok(Json(found).into_response())
@@ -132,8 +132,8 @@ fn word(text: &str) -> Result<String, &'static str> {
 
 /// Lines of NDJSON after a position.
 async fn batch(parts: AdminParts, caller: Caller, filter: Filter, after: Option<Position>) -> Result<Batch, ApiError> {
-    let transaction = parts.database.begin(caller.scope()).await?;
-    let rows = record::list(&transaction, &filter, after, BATCH, caller.scope() == Scope::Staff).await?;
+    let transaction = parts.store.read(&caller).await?;
+    let rows = record::list(&transaction, &filter, after, BATCH, caller.rows() == Rows::Staff).await?;
     transaction.commit().await?;
     let mut text = String::new();
     for row in &rows {

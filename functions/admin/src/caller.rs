@@ -2,44 +2,53 @@
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use platform::{
-    db::Scope,
-    domain::{Permission, Principal, Standing, TenantId},
+    db::{Rows, Scope},
+    domain::{Permission, Principal, Standing, TenantId, UserId},
     web::{ApiError, ClientAddress},
 };
+
+use crate::Operation;
 
 /// Somebody whom the guard has let in.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
+    pub(crate) operation: &'static Operation,
     pub(crate) request_id: String,
     pub(crate) address: ClientAddress,
-    /// Its own tenant, or the one that staff act for. None: staff, over all of them.
-    tenant: Option<TenantId>,
+    /// Its own tenant, or the one that staff act for. None: staff, for an operation that is about no one tenant.
+    pub(crate) tenant: Option<TenantId>,
 }
 
 impl Caller {
-    pub(crate) fn new(principal: Principal, tenant: Option<TenantId>, request_id: &str, address: ClientAddress) -> Self {
-        Self { principal, request_id: request_id.to_owned(), address, tenant }
+    /// What its transactions see, and that they act in its name.
+    pub(crate) fn scope(&self) -> Scope {
+        Scope::new(self.rows(), &self.principal)
     }
 
-    /// Whose rows its transactions see.
-    pub(crate) fn scope(&self) -> Scope {
+    /// Which rows its transactions see.
+    pub(crate) fn rows(&self) -> Rows {
         match (self.principal.standing, self.tenant) {
-            (_, Some(tenant)) => Scope::Tenant(tenant),
-            (Standing::Staff, None) => Scope::Staff,
+            (_, Some(tenant)) => Rows::Tenant(tenant),
+            (Standing::Staff, None) => Rows::Staff,
             // The guard makes no such caller; were there one, it would see nothing.
             (Standing::Guest | Standing::Member | Standing::Admin | Standing::Owner, None) => {
-                Scope::Tenant(TenantId::from_uuid(uuid::Uuid::nil()))
+                Rows::Tenant(TenantId::from_uuid(uuid::Uuid::nil()))
             }
         }
     }
 
-    /// The tenant that something new is for.
+    /// The tenant that the call is about.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] if staff have not named one.
+    /// [`ApiError::TenantRequired`] if staff have not named one.
     pub(crate) fn tenant(&self) -> Result<TenantId, ApiError> {
-        self.tenant.ok_or_else(|| ApiError::invalid("x-tenant-id", "is missing: say for which tenant this is"))
+        self.tenant.ok_or(ApiError::TenantRequired)
+    }
+
+    /// The caller as a user of its tenant. None: staff.
+    pub(crate) fn member(&self) -> Option<UserId> {
+        if self.principal.standing == Standing::Staff { None } else { Some(self.principal.id) }
     }
 
     /// The tenant that staff act for, not being of it.
@@ -57,15 +66,19 @@ impl Caller {
     /// # Errors
     /// [`ApiError::Forbidden`], which the guard writes down.
     pub(crate) fn must_be_permitted(&self, permission: Permission) -> Result<(), ApiError> {
-        if self.may(permission) { Ok(()) } else { Err(ApiError::Forbidden) }
+        if self.may(permission) { Ok(()) } else { Err(ApiError::not_permitted(&self.principal, permission)) }
     }
 
-    /// For a change of somebody who stands so.
+    /// For what concerns somebody who stands so.
     ///
     /// # Errors
     /// [`ApiError::Forbidden`], which the guard writes down.
     pub(crate) fn must_manage(&self, other: Standing) -> Result<(), ApiError> {
-        if self.principal.standing.manages(other) { Ok(()) } else { Err(ApiError::Forbidden) }
+        if self.principal.manages(other) {
+            return Ok(());
+        }
+        let is_scope = self.principal.standing.manages(other);
+        Err(if is_scope { ApiError::not_permitted(&self.principal, Permission::ManageTenant) } else { ApiError::Forbidden })
     }
 }
 

@@ -2,13 +2,12 @@
 
 use aws_lc_rs::digest;
 use axum::{
-    body::Bytes,
     extract::FromRequestParts,
     http::{HeaderName, HeaderValue, request::Parts},
     response::Response,
 };
 use platform::{
-    db::{Scope, Transaction},
+    db::{Rows, Transaction},
     domain::{IdempotencyKey, Timestamp},
     web::ApiError,
 };
@@ -18,7 +17,11 @@ use std::time::Duration;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use crate::{AdminParts, answer, caller::Caller};
+use crate::{
+    AdminParts, answer,
+    asked::Asked,
+    change::{Change, Changer, Lock},
+};
 
 /// How long an answer is kept.
 const KEPT: Duration = Duration::from_secs(86_400);
@@ -80,35 +83,36 @@ impl<S: Sync> FromRequestParts<S> for Creation {
 }
 
 impl Creation {
-    /// Makes something once: `make` does it and writes the audit event, in a transaction that is committed after it, unless the same request
-    /// was answered before.
+    /// Makes something once: `make` does it and writes the audit event, in a change that is committed after it, unless the same request was
+    /// answered before.
     ///
     /// # Errors
     /// [`ApiError::IdempotencyKeyReused`] if the key has served for another request, [`ApiError::RequestInFlight`] if the same one is being
-    /// worked on, and those of `make`.
+    /// worked on, and those of [`Changer::begin`] and of `make`.
     pub(crate) async fn run(
         self,
         parts: &AdminParts,
-        caller: &Caller,
-        body: &Bytes,
-        make: impl AsyncFnOnce(&Transaction, Timestamp) -> Result<Created, ApiError>,
+        changer: &Changer,
+        lock: Lock,
+        asked: &Asked,
+        make: impl AsyncFnOnce(&Change) -> Result<Created, ApiError>,
     ) -> Result<Response, ApiError> {
-        let now = parts.clock.now();
-        let transaction = parts.database.begin(caller.scope()).await?;
+        let change = changer.begin(parts, lock).await?;
+        let now = change.now();
         let Some(key) = &self.key else {
-            let created = make(&transaction, now).await?;
-            transaction.commit().await?;
+            let created = make(&change).await?;
+            change.commit().await?;
             return answer::created(&created.location, created.version, &created.body);
         };
-        let memory = Memory::of(caller, key, &self.path, body);
-        if let Some(created) = memory.recall(parts, &transaction, now).await? {
+        let memory = Memory::of(changer, key, &self.path, asked.body());
+        if let Some(created) = memory.recall(parts, &change, now).await? {
             let mut response = answer::created(&created.location, created.version, &created.body)?;
             response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
             return Ok(response);
         }
-        let created = make(&transaction, now).await?;
-        memory.keep(parts, &transaction, &created, now).await?;
-        transaction.commit().await?;
+        let created = make(&change).await?;
+        memory.keep(parts, &change, &created, now).await?;
+        change.commit().await?;
         answer::created(&created.location, created.version, &created.body)
     }
 }
@@ -123,12 +127,12 @@ struct Memory {
 }
 
 impl Memory {
-    fn of(caller: &Caller, key: &IdempotencyKey, path: &str, body: &[u8]) -> Self {
-        let tenant = match caller.scope() {
-            Scope::Tenant(tenant) => Some(tenant.as_uuid()),
-            Scope::Staff => None,
+    fn of(changer: &Changer, key: &IdempotencyKey, path: &str, body: &[u8]) -> Self {
+        let tenant = match changer.rows() {
+            Rows::Tenant(tenant) => Some(tenant.as_uuid()),
+            Rows::Staff => None,
         };
-        let actor = caller.principal.id.as_uuid();
+        let actor = changer.actor();
         let whose = tenant.unwrap_or_default();
         let key = hash(&[whose.as_bytes(), key.as_str().as_bytes()]);
         Self { actor, tenant, key, request: hash(&[path.as_bytes(), body]), seal: format!("coditect answer\n{actor}\n{whose}\n{key:x?}") }

@@ -4,14 +4,14 @@ use axum::{
     body::Body,
     http::{
         HeaderMap, HeaderName, HeaderValue,
-        header::{ACCEPT, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, VARY},
+        header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, VARY},
     },
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
 use platform::{
     db,
-    web::{ApiError, Fields},
+    web::{ApiError, Fields, preferred},
 };
 use tokio_postgres::Row;
 
@@ -32,17 +32,15 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Whether it is asked for: by `format`, which must be among the names of the fields, else by the header `accept`.
+    /// Whether it is asked for: by `format`, else by the header `accept`.
     pub(crate) fn is_wanted(self, fields: &mut Fields<'_>, headers: &HeaderMap) -> bool {
         let named = fields.optional("format", |text| match text {
             "json" => Ok(false),
             text if text == self.name => Ok(true),
             _ => Err(format!("must be json or {}", self.name)),
         });
-        named.unwrap_or_else(|| {
-            let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-            accepted.filter_map(|range| range.split(';').next()).any(|kind| kind.trim().eq_ignore_ascii_case(self.kind))
-        })
+        // A client that accepts neither gets JSON: errors are in JSON too, whatever it accepts.
+        named.unwrap_or_else(|| preferred(headers, &["application/json", self.kind]) == Some(1))
     }
 
     /// The answer, after what `head` says. `read` reads the batch after a position. What fails before the first batch is there is answered as
@@ -99,6 +97,8 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header::ACCEPT;
+
     use super::*;
 
     const FORM: Form = Form { name: "csv", kind: "text/csv", file: "attachment" };
@@ -106,14 +106,16 @@ mod tests {
     fn wanted(query: &str, accept: &str) -> (bool, bool) {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().unwrap());
-        let mut fields = Fields::of_query(Some(query), &["format"]);
+        let mut fields = Fields::of_query(Some(query));
         (FORM.is_wanted(&mut fields, &headers), fields.finish().is_ok())
     }
 
     #[test]
     fn a_form_is_asked_for_by_name_or_by_header_and_the_name_counts() {
         assert_eq!(wanted("", "*/*"), (false, true));
-        assert_eq!(wanted("", "application/json, Text/CSV;q=0.9"), (true, true));
+        assert_eq!(wanted("", "application/json;q=0.8, Text/CSV;q=0.9"), (true, true));
+        assert_eq!(wanted("", "application/json, text/csv;q=0"), (false, true));
+        assert_eq!(wanted("", "text/html"), (false, true));
         assert_eq!(wanted("format=csv", "application/json"), (true, true));
         assert_eq!(wanted("format=json", "text/csv"), (false, true));
         assert!(!wanted("format=xls", "*/*").1);

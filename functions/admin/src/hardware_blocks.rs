@@ -8,9 +8,8 @@ use axum::{
     response::{IntoResponse, Json, Response},
 };
 use platform::{
-    db::Transaction,
     domain::{BlockId, HardwareId, LicenseId, Permission, Timestamp},
-    web::{ApiError, Fields, JsonObject},
+    web::{ApiError, Fields},
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -20,8 +19,10 @@ pub(crate) use record::{Device, HardwareBlock, STATEMENTS};
 use crate::{
     AdminParts, Operation,
     answer::written,
+    asked::{Asked, Nothing},
     audit::{self, Event},
     caller::Caller,
+    change::{Change, Changer, Lock},
     creation::{Created, Creation, IdempotencyParam},
     named::Named,
     page::{self, Items, Page, PageParams, moment},
@@ -67,12 +68,12 @@ struct BlockFilter {
     responses((status = 200, description = "A page of blocks.", body = Items<HardwareBlock>))
 )]
 async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    let mut fields = Fields::of_query(query.as_deref(), &["limit", "cursor", "license_id", "hardware_id"]);
+    let mut fields = Fields::of_query(query.as_deref());
     let page = Page::read(&mut fields, &parts, &caller, "hardware-blocks");
     let license = fields.optional("license_id", str::parse);
     let hardware = fields.optional("hardware_id", HardwareId::parse);
     fields.finish()?;
-    let transaction = parts.database.begin(caller.scope()).await?;
+    let transaction = parts.store.read(&caller).await?;
     let rows = record::list(&transaction, &page, &Filter { license, hardware }).await?;
     transaction.commit().await?;
     Ok(Json(page.items(&parts, &rows, hardware_block, page::by_creation)?).into_response())
@@ -88,8 +89,8 @@ async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): 
     security(("bearer" = [])),
     responses((status = 200, description = "The block.", body = HardwareBlock))
 )]
-async fn get(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<BlockId>) -> Result<Response, ApiError> {
-    let transaction = parts.database.begin(caller.scope()).await?;
+async fn get(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<BlockId>, _: Nothing) -> Result<Response, ApiError> {
+    let transaction = parts.store.read(&caller).await?;
     let block = record::find(&transaction, id).await?.ok_or(ApiError::NotFound)?;
     transaction.commit().await?;
     Ok(Json(block).into_response())
@@ -109,8 +110,7 @@ struct NewHardwareBlock {
 }
 
 impl NewHardwareBlock {
-    fn parse(body: &[u8], now: Timestamp) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body, &["license_id", "hardware_id", "until"])?;
+    fn read(mut fields: Fields<'_>, now: Timestamp) -> Result<Self, ApiError> {
         let license_id = fields.required("license_id", str::parse);
         let hardware_id = fields.required("hardware_id", HardwareId::parse);
         let until = fields.required("until", until(now));
@@ -138,21 +138,16 @@ impl NewHardwareBlock {
         (status = 409, description = "`request_in_flight`."),
     )
 )]
-async fn create(
-    State(parts): State<AdminParts>,
-    caller: Caller,
-    creation: Creation,
-    JsonObject(body): JsonObject,
-) -> Result<Response, ApiError> {
-    let new = NewHardwareBlock::parse(&body, parts.clock.now())?;
-    let make = async |transaction: &_, now| {
-        let tenant = record::tenant_of(transaction, new.license_id).await?;
+async fn create(State(parts): State<AdminParts>, changer: Changer, creation: Creation, asked: Asked) -> Result<Response, ApiError> {
+    let new = NewHardwareBlock::read(asked.fields()?, parts.clock.now())?;
+    let make = async |change: &Change| {
+        let tenant = record::tenant_of(change, new.license_id).await?;
         let tenant = tenant.ok_or_else(|| ApiError::invalid("license_id", "must be the id of a license"))?;
         let device = Device { tenant, license: new.license_id, hardware: new.hardware_id.as_str() };
-        let block = block(transaction, &caller, now, device, new.until).await?;
+        let block = block(change, device, new.until).await?;
         Ok(Created { location: format!("/api/v1/hardware-blocks/{}", block.id), version: None, body: written(&block)? })
     };
-    creation.run(&parts, &caller, &body, make).await
+    creation.run(&parts, &changer, Lock::Nothing, &asked, make).await
 }
 
 /// Ends a block of a device before its time
@@ -165,12 +160,12 @@ async fn create(
     security(("bearer" = [])),
     responses((status = 204, description = "The device may take a seat again."))
 )]
-async fn delete(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<BlockId>) -> Result<Response, ApiError> {
-    let transaction = parts.database.begin(caller.scope()).await?;
-    let block = record::delete(&transaction, id).await?.ok_or(ApiError::NotFound)?;
+async fn delete(State(parts): State<AdminParts>, changer: Changer, Named(id): Named<BlockId>, _: Nothing) -> Result<Response, ApiError> {
+    let change = changer.begin(&parts, Lock::Nothing).await?;
+    let block = record::delete(&change, id).await?.ok_or(ApiError::NotFound)?;
     let event = Event::of("hardware.unblocked", block.tenant_id, "hardware_block", &id).license(block.license_id);
-    audit::record(&transaction, &caller, parts.clock.now(), event.removed(written(&block)?)).await?;
-    transaction.commit().await?;
+    audit::record(&change, event.removed(written(&block)?)).await?;
+    change.commit().await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -178,24 +173,18 @@ async fn delete(State(parts): State<AdminParts>, caller: Caller, Named(id): Name
 ///
 /// # Errors
 /// [`ApiError::Unavailable`] if it cannot be done now.
-pub(crate) async fn block(
-    transaction: &Transaction,
-    caller: &Caller,
-    now: Timestamp,
-    device: Device<'_>,
-    until: Timestamp,
-) -> Result<HardwareBlock, ApiError> {
-    let before = record::of_device(transaction, device).await?.filter(|before| before.until > now);
+pub(crate) async fn block(change: &Change, device: Device<'_>, until: Timestamp) -> Result<HardwareBlock, ApiError> {
+    let before = record::of_device(change, device).await?.filter(|before| before.until > change.now());
     if let Some(before) = before.as_ref().filter(|before| before.until == until) {
         return Ok(before.clone());
     }
-    let after = record::block(transaction, device, until, now).await?;
+    let after = record::block(change, device, until, change.now()).await?;
     let event = Event::of("hardware.blocked", device.tenant, "hardware_block", &after.id).license(device.license);
     let event = match before {
         Some(before) => event.changed(written(&before)?, written(&after)?),
         None => event.created(written(&after)?),
     };
-    audit::record(transaction, caller, now, event).await?;
+    audit::record(change, event).await?;
     Ok(after)
 }
 

@@ -10,7 +10,7 @@ use axum::{
 };
 use platform::{
     domain::{LicenseId, LicenseKey, LicenseStatus, Permission, SignedDocument, TenantId, Timestamp},
-    web::{ApiError, Conflict, Fields, JsonObject},
+    web::{ApiError, Conflict, Fields},
 };
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -20,12 +20,13 @@ pub(crate) use record::STATEMENTS;
 use crate::{
     AdminParts, Operation,
     answer::{versioned, written},
+    asked::{Asked, Nothing},
     audit::{self, Event},
     caller::Caller,
+    change::{Change, Changer, Lock},
     creation::{Created, Creation, IdempotencyParam},
     named::Named,
     page::{self, Items, Page, PageParams, moment},
-    tenants,
     version::{IfMatch, IfMatchParam},
 };
 use document::{Details, WithKey, shown, sign};
@@ -55,7 +56,7 @@ pub(crate) fn routes() -> OpenApiRouter<AdminParts> {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes what is read parameter by parameter, so that every fault is named")]
 struct LicenseFilter {
-    /// Of this tenant: for staff, who see all.
+    /// Of this tenant, which is the one that the call is about.
     #[param(value_type = Option<String>)]
     tenant_id: Option<TenantId>,
     status: Option<LicenseStatus>,
@@ -78,17 +79,16 @@ struct LicenseFilter {
     responses((status = 200, description = "A page of licenses.", body = Items<License>))
 )]
 async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    let names = &["limit", "cursor", "tenant_id", "status", "key_last_four", "expires_before"];
-    let mut fields = Fields::of_query(query.as_deref(), names);
+    let mut fields = Fields::of_query(query.as_deref());
     let page = Page::read(&mut fields, &parts, &caller, "licenses");
     let filter = Filter {
-        tenant: fields.optional("tenant_id", str::parse).or_else(|| caller.tenant().ok()),
+        tenant: fields.optional("tenant_id", str::parse).unwrap_or(caller.tenant()?),
         status: fields.optional("status", str::parse),
         key_last_four: fields.optional("key_last_four", key_end),
         expires_before: fields.optional("expires_before", moment),
     };
     fields.finish()?;
-    let transaction = parts.database.begin(caller.scope()).await?;
+    let transaction = parts.store.read(&caller).await?;
     let rows = record::list(&transaction, &page, &filter).await?;
     transaction.commit().await?;
     Ok(Json(page.items(&parts, &rows, license, page::by_creation)?).into_response())
@@ -104,16 +104,14 @@ async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): 
     security(("bearer" = [])),
     responses((status = 200, description = "The license.", body = Details, headers(("etag" = String, description = "Its version."))))
 )]
-async fn get(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<LicenseId>) -> Result<Response, ApiError> {
-    let transaction = parts.database.begin(caller.scope()).await?;
+async fn get(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<LicenseId>, _: Nothing) -> Result<Response, ApiError> {
+    let transaction = parts.store.read(&caller).await?;
     let (license, document) = record::find(&transaction, id).await?.ok_or(ApiError::NotFound)?;
     transaction.commit().await?;
     Ok(versioned(license.version, &shown(&license, document, None)?))
 }
 
 /// Issues a license, whose key is shown this once
-///
-/// Staff say in `x-tenant-id` for which tenant it is.
 #[utoipa::path(
     post,
     path = "/api/v1/licenses",
@@ -127,29 +125,23 @@ async fn get(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<L
         (status = 409, description = "`seat_limit`: the tenant's licenses would have more seats together than its `seat_limit`; `tenant_closed`; `request_in_flight`."),
     )
 )]
-async fn issue(
-    State(parts): State<AdminParts>,
-    caller: Caller,
-    creation: Creation,
-    JsonObject(body): JsonObject,
-) -> Result<Response, ApiError> {
-    let new = NewLicense::parse(&body)?;
-    let tenant = caller.tenant()?;
-    let make = async |transaction: &_, now| {
-        tenants::lock_open(transaction, tenant).await?;
-        let (tier, room) = record::room(transaction, tenant, None).await?;
+async fn issue(State(parts): State<AdminParts>, changer: Changer, creation: Creation, asked: Asked) -> Result<Response, ApiError> {
+    let new = NewLicense::read(asked.fields()?)?;
+    let tenant = changer.tenant()?;
+    let make = async |change: &Change| {
+        let (tier, room) = record::room(change, tenant, None).await?;
         must_fit(new.seats_total(), room)?;
         let key = LicenseKey::generate();
-        let license = new.license(tenant, tier, key.last_four(), now);
-        let signature = sign(&*parts.root, &license, now).await;
-        record::insert(transaction, &license, &key, signature.as_ref()).await?;
+        let license = new.license(tenant, tier, key.last_four(), change.now());
+        let signature = sign(&*parts.root, &license, change.now()).await;
+        record::insert(change, &license, &key, signature.as_ref()).await?;
         let event = Event::of("license.issued", tenant, "license", &license.id).license(license.id).created(written(&license)?);
-        audit::record(transaction, &caller, now, event).await?;
+        audit::record(change, event).await?;
         let document = signature.and_then(|signature| SignedDocument::read(signature.jws));
         let body = shown(&license, document, Some(&key))?;
         Ok(Created { location: format!("/api/v1/licenses/{}", license.id), version: Some(license.version), body })
     };
-    creation.run(&parts, &caller, &body, make).await
+    creation.run(&parts, &changer, Lock::Tenant, &asked, make).await
 }
 
 /// Changes what a license allows; whoever has a seat keeps it
@@ -168,13 +160,13 @@ async fn issue(
 )]
 async fn change(
     State(parts): State<AdminParts>,
-    caller: Caller,
+    changer: Changer,
     Named(id): Named<LicenseId>,
     version: IfMatch,
-    JsonObject(body): JsonObject,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
-    let wanted = LicenseChange::parse(&body)?;
-    alter(&parts, &caller, id, &version, Alteration::of("license.changed"), |before| wanted.apply(unrevoked(before)?)).await
+    let wanted = LicenseChange::read(asked.fields()?)?;
+    alter(&parts, &changer, id, &version, Alteration::of("license.changed"), |before| wanted.apply(unrevoked(before)?)).await
 }
 
 /// Suspends a license: it is not served
@@ -192,12 +184,13 @@ async fn change(
 )]
 async fn suspend(
     State(parts): State<AdminParts>,
-    caller: Caller,
+    changer: Changer,
     Named(id): Named<LicenseId>,
     version: IfMatch,
+    _: Nothing,
 ) -> Result<Response, ApiError> {
     let decide = |before: &License| Ok(License { status: LicenseStatus::Suspended, ..unrevoked(before)?.clone() });
-    alter(&parts, &caller, id, &version, Alteration::of("license.suspended"), decide).await
+    alter(&parts, &changer, id, &version, Alteration::of("license.suspended"), decide).await
 }
 
 /// Serves a suspended license again
@@ -215,12 +208,13 @@ async fn suspend(
 )]
 async fn reinstate(
     State(parts): State<AdminParts>,
-    caller: Caller,
+    changer: Changer,
     Named(id): Named<LicenseId>,
     version: IfMatch,
+    _: Nothing,
 ) -> Result<Response, ApiError> {
     let decide = |before: &License| Ok(License { status: LicenseStatus::Active, ..unrevoked(before)?.clone() });
-    alter(&parts, &caller, id, &version, Alteration::of("license.reinstated"), decide).await
+    alter(&parts, &changer, id, &version, Alteration::of("license.reinstated"), decide).await
 }
 
 /// Gives a license a new key, which is shown this once; the old one opens nothing any more
@@ -240,14 +234,15 @@ async fn reinstate(
 )]
 async fn rotate_key(
     State(parts): State<AdminParts>,
-    caller: Caller,
+    changer: Changer,
     Named(id): Named<LicenseId>,
     version: IfMatch,
+    _: Nothing,
 ) -> Result<Response, ApiError> {
     let key = LicenseKey::generate();
     let decide = |before: &License| Ok(License { key_last_four: key.last_four(), ..unrevoked(before)?.clone() });
     let alteration = Alteration { action: "license.key_rotated", key: Some(&key) };
-    alter(&parts, &caller, id, &version, alteration, decide).await
+    alter(&parts, &changer, id, &version, alteration, decide).await
 }
 
 /// Revokes a license for good
@@ -265,12 +260,13 @@ async fn rotate_key(
 )]
 async fn revoke(
     State(parts): State<AdminParts>,
-    caller: Caller,
+    changer: Changer,
     Named(id): Named<LicenseId>,
     version: IfMatch,
+    _: Nothing,
 ) -> Result<Response, ApiError> {
     let decide = |before: &License| Ok(License { status: LicenseStatus::Revoked, ..before.clone() });
-    alter(&parts, &caller, id, &version, Alteration::of("license.revoked"), decide).await
+    alter(&parts, &changer, id, &version, Alteration::of("license.revoked"), decide).await
 }
 
 /// What is done to a license: by its name among audit events, and the new key if it gets one.
@@ -288,32 +284,29 @@ impl Alteration<'_> {
 /// Makes of a license what is decided, and tells the seat engine.
 async fn alter(
     parts: &AdminParts,
-    caller: &Caller,
+    changer: &Changer,
     id: LicenseId,
     version: &IfMatch,
     Alteration { action, key }: Alteration<'_>,
     decide: impl FnOnce(&License) -> Result<License, ApiError>,
 ) -> Result<Response, ApiError> {
-    let now = parts.clock.now();
-    let transaction = parts.database.begin(caller.scope()).await?;
-    let tenant = record::find(&transaction, id).await?.ok_or(ApiError::NotFound)?.0.tenant_id;
-    // The tenant first, as whoever suspends it does; and its licenses' seats are counted one change after another.
-    tenants::lock_open(&transaction, tenant).await?;
-    let (before, document) = record::lock(&transaction, id).await?.ok_or(ApiError::NotFound)?;
+    // Behind the tenant's lock, as whoever suspends it; and its licenses' seats are counted one change after another.
+    let change = changer.begin(parts, Lock::Tenant).await?;
+    let (before, document) = record::lock(&change, id).await?.ok_or(ApiError::NotFound)?;
     version.must_name(before.version)?;
     let after = decide(&before)?;
     if after == before && key.is_none() {
         return Ok(versioned(before.version, &shown(&before, document, None)?));
     }
     if after.seats_total > before.seats_total {
-        must_fit(after.seats_total, record::room(&transaction, tenant, Some(id)).await?.1)?;
+        must_fit(after.seats_total, record::room(&change, before.tenant_id, Some(id)).await?.1)?;
     }
-    let after = License { version: before.version + 1, updated_at: now, ..after };
-    let signature = sign(&*parts.root, &after, now).await;
-    record::update(&transaction, &after, key, signature.as_ref()).await?;
-    let event = Event::of(action, tenant, "license", &id).license(id).changed(written(&before)?, written(&after)?);
-    audit::record(&transaction, caller, now, event).await?;
-    transaction.commit().await?;
+    let after = License { version: before.version + 1, updated_at: change.now(), ..after };
+    let signature = sign(&*parts.root, &after, change.now()).await;
+    record::update(&change, &after, key, signature.as_ref()).await?;
+    let event = Event::of(action, after.tenant_id, "license", &id).license(id).changed(written(&before)?, written(&after)?);
+    audit::record(&change, event).await?;
+    change.commit().await?;
     parts.tell_seats(vec![id]).await;
     let document = signature.and_then(|signature| SignedDocument::read(signature.jws));
     Ok(versioned(after.version, &shown(&after, document, key)?))

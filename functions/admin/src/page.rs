@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use platform::{
-    db::{self, Scope, Transaction},
+    db::{self, Rows, Transaction},
     domain::{Timestamp, from_millis, recorded_at, rfc3339},
     web::{ApiError, Fields, Member},
 };
@@ -39,6 +39,13 @@ pub(crate) struct Items<T> {
     next_cursor: Option<String>,
 }
 
+impl<T> Items<T> {
+    /// A list that is one page.
+    pub(crate) const fn all(items: Vec<T>) -> Self {
+        Self { items, next_cursor: None }
+    }
+}
+
 /// Where an entry stands in its list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Position {
@@ -51,26 +58,19 @@ pub(crate) struct Position {
 pub(crate) struct Page {
     limit: u32,
     after: Option<Position>,
-    is_of_all: bool,
     seal: String,
 }
 
 impl Page {
-    /// Reads `limit` and `cursor`, which must be among the names of the fields. A cursor serves for the list and the tenant that it was made for.
+    /// Reads `limit` and `cursor`. A cursor serves for the list and the tenant that it was made for.
     pub(crate) fn read(fields: &mut Fields<'_>, parts: &AdminParts, caller: &Caller, list: &'static str) -> Self {
-        let seal = match caller.scope() {
-            Scope::Tenant(tenant) => format!("coditect cursor\n{list}\n{tenant}"),
-            Scope::Staff => format!("coditect cursor\n{list}"),
+        let seal = match caller.rows() {
+            Rows::Tenant(tenant) => format!("coditect cursor\n{list}\n{tenant}"),
+            Rows::Staff => format!("coditect cursor\n{list}"),
         };
         let limit = fields.may("limit", limit).unwrap_or(USUAL);
         let after = fields.optional("cursor", |text| open(parts, &seal, text).ok_or("must be the next_cursor of a page of this list"));
-        Self { limit, after, is_of_all: caller.scope() == Scope::Staff, seal }
-    }
-
-    /// The statement that reads the list by an index: for one tenant, or for staff over all of them. Row-level security shows either no
-    /// more than it may; only that it is one tenant the planner must be told, for it cannot know.
-    pub(crate) fn statement(&self, of_one: &'static str, of_all: &'static str) -> &'static str {
-        if self.is_of_all { of_all } else { of_one }
+        Self { limit, after, seal }
     }
 
     /// Where the page before ended.

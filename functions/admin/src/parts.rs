@@ -7,13 +7,15 @@ use futures_util::{StreamExt, stream};
 use kms::RootSettings;
 use platform::{
     db::{Database, Role},
-    domain::{Clock, LicenseId, SystemClock},
+    domain::{Clock, LicenseId, SessionKey, SystemClock},
     seats::{Engine, Limiter},
     signing::{RootSigner, SealingKey},
     web::{AuthenticationSettings, Authenticator, Parts, SignedSeatSettings},
 };
 use prometheus_client::registry::Registry;
 use tokio::time::timeout;
+
+use crate::store::Store;
 
 /// Licenses that the seat engine is told of at the same time.
 const ABREAST: usize = 8;
@@ -37,8 +39,8 @@ pub struct AdminSettings {
 /// The parts of the administration.
 #[derive(Clone, Debug)]
 pub struct AdminParts {
-    /// The record, with the rights to change it: [`Role::Admin`].
-    pub database: Database,
+    /// The record.
+    pub store: Store,
     /// The seat engine, which is told of changes.
     pub seats: Arc<Engine>,
     /// Who knows callers.
@@ -58,8 +60,9 @@ impl Parts for AdminParts {
         let seats = <Arc<Engine> as Parts>::open(&settings.signed.seats, registry)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let callers = Authenticator::new(&settings.authentication, seats.database().clone(), Arc::clone(&clock))?;
+        let callers = callers.screened_by(Arc::clone(Engine::limiter(&seats)));
         Ok(Self {
-            database: Database::new(&settings.signed.seats.database, Role::Admin)?,
+            store: Store::new(Database::new(&settings.signed.seats.database, Role::Admin)?),
             seats,
             callers: Arc::new(callers),
             root: settings.root.open()?,
@@ -78,6 +81,20 @@ impl Parts for AdminParts {
 }
 
 impl AdminParts {
+    /// Has the seat engine take out sessions that were revoked in the record, so that their next heartbeats are told. The change is committed
+    /// already: what fails here is for the log, and the sweep does it by itself.
+    pub(crate) async fn take_out(&self, sessions: Vec<(LicenseId, SessionKey)>) {
+        let take_out = async |(license, session): (LicenseId, SessionKey)| {
+            if let Err(error) = self.seats.take_out(license, session).await {
+                tracing::warn!(%license, %error, "a revoked session could not be taken out; the sweep does it");
+            }
+        };
+        let all = stream::iter(sessions).map(take_out).buffer_unordered(ABREAST).for_each(async |()| {});
+        if timeout(TELLING, all).await.is_err() {
+            tracing::warn!("not every revoked session was taken out in time; the sweep does it");
+        }
+    }
+
     /// Tells the seat engine that licenses have changed, or their tenant: it takes hold on the very next call. The change is committed
     /// already, so that a failure is for the log; the engine looks by itself every ten seconds.
     pub(crate) async fn tell_seats(&self, licenses: Vec<LicenseId>) {

@@ -11,7 +11,7 @@ use axum::{
 use futures_util::{StreamExt, stream};
 use platform::{
     domain::{Email, EndReason, HardwareId, LicenseId, Permission, SessionKey, SessionRef, SessionState, Timestamp},
-    web::{ApiError, Fields, MaybeJsonObject},
+    web::{ApiError, Fields},
 };
 use serde::Serialize;
 use tokio::time::timeout;
@@ -23,8 +23,10 @@ pub(crate) use record::STATEMENTS;
 use crate::{
     AdminParts, Operation,
     answer::written,
+    asked::{MaybeAsked, Nothing},
     audit::{self, Event},
     caller::Caller,
+    change::{Change, Changer, Lock},
     hardware_blocks::{self, HardwareBlock},
     named::Named,
     page::{Items, Page, PageParams, moment},
@@ -72,9 +74,6 @@ struct SessionFilter {
     started_until: Option<Timestamp>,
 }
 
-const NAMES: &[&str] =
-    &["limit", "cursor", "state", "ended_reason", "license_id", "user_email", "hardware_id", "started_from", "started_until"];
-
 impl Filter {
     fn read(fields: &mut Fields<'_>, caller: &Caller) -> Self {
         let state = fields.optional("state", str::parse);
@@ -86,7 +85,7 @@ impl Filter {
             state,
             reason,
             license: fields.optional("license_id", str::parse),
-            email: fields.optional("user_email", Email::parse),
+            email: fields.optional("user_email", Email::parse_pasted),
             own: own(caller).map(str::to_owned),
             hardware: fields.optional("hardware_id", HardwareId::parse),
             from: fields.optional("started_from", moment),
@@ -111,11 +110,11 @@ fn own(caller: &Caller) -> Option<&str> {
     responses((status = 200, description = "A page of sessions, those that started last first.", body = Items<Session>))
 )]
 async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    let mut fields = Fields::of_query(query.as_deref(), NAMES);
+    let mut fields = Fields::of_query(query.as_deref());
     let page = Page::read(&mut fields, &parts, &caller, "sessions");
     let filter = Filter::read(&mut fields, &caller);
     fields.finish()?;
-    let transaction = parts.database.begin(caller.scope()).await?;
+    let transaction = parts.store.read(&caller).await?;
     let rows = record::list(&transaction, &page, &filter).await?;
     transaction.commit().await?;
     let sessions = rows.iter().map(found).collect::<Result<Vec<_>, _>>()?;
@@ -134,8 +133,8 @@ async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): 
     security(("bearer" = [])),
     responses((status = 200, description = "The session.", body = Session))
 )]
-async fn get(State(parts): State<AdminParts>, caller: Caller, Named(name): Named<SessionRef>) -> Result<Response, ApiError> {
-    let transaction = parts.database.begin(caller.scope()).await?;
+async fn get(State(parts): State<AdminParts>, caller: Caller, Named(name): Named<SessionRef>, _: Nothing) -> Result<Response, ApiError> {
+    let transaction = parts.store.read(&caller).await?;
     let found = record::find(&transaction, &name).await?.ok_or(ApiError::NotFound)?;
     transaction.commit().await?;
     if own(&caller).is_some_and(|own| found.session.user_email != own) {
@@ -154,8 +153,7 @@ struct NewRevocation {
 }
 
 impl NewRevocation {
-    fn parse(body: &[u8], now: Timestamp) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body, &["block_hardware_until"])?;
+    fn read(mut fields: Fields<'_>, now: Timestamp) -> Result<Self, ApiError> {
         let block_hardware_until = fields.optional("block_hardware_until", hardware_blocks::until(now));
         fields.finish()?;
         Ok(Self { block_hardware_until })
@@ -171,7 +169,7 @@ struct Revocation {
     hardware_block: Option<HardwareBlock>,
 }
 
-/// Revokes a session: its seat is free at once, and its holder's next heartbeat is answered 410
+/// Revokes a session: its next heartbeat is answered 410, and its seat is free at once if no other session shares it
 ///
 /// One that has ended stays ended as it was; its device is blocked all the same.
 #[utoipa::path(
@@ -186,34 +184,50 @@ struct Revocation {
 )]
 async fn revoke(
     State(parts): State<AdminParts>,
-    caller: Caller,
+    changer: Changer,
     Named(name): Named<SessionRef>,
-    MaybeJsonObject(body): MaybeJsonObject,
+    MaybeAsked(asked): MaybeAsked,
 ) -> Result<Response, ApiError> {
-    let now = parts.clock.now();
-    let wanted = NewRevocation::parse(&body, now)?;
-    let transaction = parts.database.begin(caller.scope()).await?;
-    let before = record::find(&transaction, &name).await?.ok_or(ApiError::NotFound)?;
-    let session = match record::revoke(&transaction, before.key, now).await? {
+    let wanted = NewRevocation::read(asked.fields()?, parts.clock.now())?;
+    let change = changer.begin(&parts, Lock::Nothing).await?;
+    let before = record::find(&change, &name).await?.ok_or(ApiError::NotFound)?;
+    let session = match record::revoke(&change, before.key, change.now()).await? {
         Some(after) => {
-            let event = Event::of("session.revoked", after.session.tenant_id, "session", &name).license(name.license);
-            let event = event.changed(written(&before.session)?, written(&after.session)?);
-            audit::record(&transaction, &caller, now, event).await?;
+            tell_revoked(&change, &before.session, &after.session).await?;
             after.session
         }
         // As it is by now: it may have ended just before.
-        None => record::find(&transaction, &name).await?.ok_or(ApiError::NotFound)?.session,
+        None => record::find(&change, &name).await?.ok_or(ApiError::NotFound)?.session,
     };
     let hardware_block = match wanted.block_hardware_until {
-        Some(until) => Some(hardware_blocks::block(&transaction, &caller, now, (&session).into(), until).await?),
+        Some(until) => Some(hardware_blocks::block(&change, (&session).into(), until).await?),
         None => None,
     };
-    transaction.commit().await?;
+    change.commit().await?;
     if session.ended_reason == Some(EndReason::Revoked) {
         // If this fails it is a 503, and to be asked for again: until then the holder might be renewed.
         parts.seats.take_out(name.license, before.key).await?;
     }
     Ok(Json(Revocation { session, hardware_block }).into_response())
+}
+
+async fn tell_revoked(change: &Change, before: &Session, after: &Session) -> Result<(), ApiError> {
+    let event = Event::of("session.revoked", after.tenant_id, "session", &after.id).license(after.license_id);
+    audit::record(change, event.changed(written(before)?, written(after)?)).await?;
+    Ok(())
+}
+
+/// Revokes the live sessions of an address on licenses that require a token. Whoever commits the change has the seat engine take them out.
+///
+/// # Errors
+/// Any [`ApiError`]: the change must not be committed then.
+pub(crate) async fn revoke_of_user(change: &Change, email: &str) -> Result<Vec<(LicenseId, SessionKey)>, ApiError> {
+    let mut ended = Vec::new();
+    for found in record::revoke_of_user(change, email, change.now()).await? {
+        tell_revoked(change, &found.as_it_lived().session, &found.session).await?;
+        ended.push((found.session.license_id, found.key));
+    }
+    Ok(ended)
 }
 
 impl<'a> From<&'a Session> for hardware_blocks::Device<'a> {

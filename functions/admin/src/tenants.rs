@@ -7,19 +7,22 @@ use axum::{
     response::{IntoResponse, Json, Response},
 };
 use platform::{
+    db::Rows,
     domain::{Email, Name, Permission, TenantId, TenantStatus, Tier, UserId},
-    web::{ApiError, Conflict, Fields, JsonObject, text, whole},
+    web::{ApiError, Conflict, Fields, text, whole},
 };
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) use record::{STATEMENTS, lock_open, must_exist};
+pub(crate) use record::{LOCK, STATEMENTS, is_there, must_be_open};
 
 use crate::{
-    AdminParts, Operation,
+    AdminParts, Operation, Whose,
     answer::{versioned, written},
+    asked::{Asked, Nothing},
     audit::{self, Event},
     caller::Caller,
+    change::{Change, Changer, Lock},
     creation::{Created, Creation, IdempotencyParam},
     named::Named,
     page::{self, Items, Page, PageParams},
@@ -29,12 +32,12 @@ use record::{Tenant, tenant};
 
 /// The rows of the table. Of what a change can change, tier and seat limit are staff's alone.
 pub(crate) const OPERATIONS: &[Operation] = &[
-    Operation::new("list_tenants", "GET", "/api/v1/tenants", Permission::SeeTenant),
-    Operation::new("get_tenant", "GET", "/api/v1/tenants/{id}", Permission::SeeTenant),
-    Operation::new("create_tenant", "POST", "/api/v1/tenants", Permission::ManageTenants),
-    Operation::new("change_tenant", "PATCH", "/api/v1/tenants/{id}", Permission::ManageTenant),
-    Operation::new("suspend_tenant", "POST", "/api/v1/tenants/{id}/suspend", Permission::ManageTenants),
-    Operation::new("reinstate_tenant", "POST", "/api/v1/tenants/{id}/reinstate", Permission::ManageTenants),
+    Operation::new("list_tenants", "GET", "/api/v1/tenants", Permission::SeeTenant).about(Whose::All),
+    Operation::new("get_tenant", "GET", "/api/v1/tenants/{id}", Permission::SeeTenant).about(Whose::PathsTenant),
+    Operation::new("create_tenant", "POST", "/api/v1/tenants", Permission::ManageTenants).about(Whose::All),
+    Operation::new("change_tenant", "PATCH", "/api/v1/tenants/{id}", Permission::ManageTenant).about(Whose::PathsTenant),
+    Operation::new("suspend_tenant", "POST", "/api/v1/tenants/{id}/suspend", Permission::ManageTenants).about(Whose::PathsTenant),
+    Operation::new("reinstate_tenant", "POST", "/api/v1/tenants/{id}/reinstate", Permission::ManageTenants).about(Whose::PathsTenant),
 ];
 
 /// Seats that a tenant may have at the most.
@@ -56,11 +59,11 @@ pub(crate) fn routes() -> OpenApiRouter<AdminParts> {
     responses((status = 200, description = "A page of tenants.", body = Items<Tenant>))
 )]
 async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    let mut fields = Fields::of_query(query.as_deref(), &["limit", "cursor"]);
+    let mut fields = Fields::of_query(query.as_deref());
     let page = Page::read(&mut fields, &parts, &caller, "tenants");
     fields.finish()?;
-    let transaction = parts.database.begin(caller.scope()).await?;
-    let rows = record::list(&transaction, &page).await?;
+    let transaction = parts.store.read(&caller).await?;
+    let rows = record::list(&transaction, &page, caller.rows() == Rows::Staff).await?;
     transaction.commit().await?;
     Ok(Json(page.items(&parts, &rows, tenant, page::by_creation)?).into_response())
 }
@@ -75,8 +78,8 @@ async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): 
     security(("bearer" = [])),
     responses((status = 200, description = "The tenant.", body = Tenant, headers(("etag" = String, description = "Its version."))))
 )]
-async fn get(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<TenantId>) -> Result<Response, ApiError> {
-    let transaction = parts.database.begin(caller.scope()).await?;
+async fn get(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<TenantId>, _: Nothing) -> Result<Response, ApiError> {
+    let transaction = parts.store.read(&caller).await?;
     let tenant = record::find(&transaction, id).await?.ok_or(ApiError::NotFound)?;
     transaction.commit().await?;
     Ok(versioned(tenant.version, &tenant))
@@ -97,12 +100,11 @@ struct NewTenant {
 }
 
 impl NewTenant {
-    fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body, &["name", "tier", "seat_limit", "owner_email"])?;
+    fn read(mut fields: Fields<'_>) -> Result<Self, ApiError> {
         let name = fields.required("name", Name::parse);
         let tier = fields.required("tier", str::parse);
         let seat_limit = fields.must("seat_limit", whole(0..=MOST_SEATS));
-        let owner_email = fields.required("owner_email", Email::parse);
+        let owner_email = fields.required("owner_email", Email::parse_pasted);
         let (Some(name), Some(tier), Some(seat_limit), Some(owner_email)) = (name, tier, seat_limit, owner_email) else {
             return Err(fields.into_error());
         };
@@ -122,27 +124,23 @@ impl NewTenant {
     request_body = NewTenant,
     responses((status = 201, description = "The tenant.", body = Tenant, headers(("etag" = String, description = "Its version."), ("location" = String, description = "Its path."))))
 )]
-async fn create(
-    State(parts): State<AdminParts>,
-    caller: Caller,
-    creation: Creation,
-    JsonObject(body): JsonObject,
-) -> Result<Response, ApiError> {
-    let new = NewTenant::parse(&body)?;
-    if caller.foreign_tenant().is_some() {
+async fn create(State(parts): State<AdminParts>, changer: Changer, creation: Creation, asked: Asked) -> Result<Response, ApiError> {
+    let new = NewTenant::read(asked.fields()?)?;
+    if changer.tenant().is_ok() {
         return Err(ApiError::invalid("x-tenant-id", "must be left out: the tenant is not there yet"));
     }
-    let make = async |transaction: &_, now| {
+    let make = async |change: &Change| {
+        let now = change.now();
         let (id, owner) = (TenantId::random(), UserId::random());
-        let tenant = record::insert(transaction, id, &new.name, new.tier, new.seat_limit, now).await?;
-        record::insert_owner(transaction, owner, id, &new.owner_email, now).await?;
+        let tenant = record::insert(change, id, &new.name, new.tier, new.seat_limit, now).await?;
+        record::insert_owner(change, owner, id, &new.owner_email, now).await?;
         let body = written(&tenant)?;
-        audit::record(transaction, &caller, now, Event::of("tenant.created", id, "tenant", &id).created(body.clone())).await?;
+        audit::record(change, Event::of("tenant.created", id, "tenant", &id).created(body.clone())).await?;
         let invited = serde_json::json!({ "email": new.owner_email.as_str(), "role": "owner", "status": "invited" });
-        audit::record(transaction, &caller, now, Event::of("user.invited", id, "user", &owner).created(invited)).await?;
+        audit::record(change, Event::of("user.invited", id, "user", &owner).created(invited)).await?;
         Ok(Created { location: format!("/api/v1/tenants/{id}"), version: Some(tenant.version), body })
     };
-    creation.run(&parts, &caller, &body, make).await
+    creation.run(&parts, &changer, Lock::Nothing, &asked, make).await
 }
 
 /// What a change of a tenant may say.
@@ -158,8 +156,7 @@ struct TenantChange {
 }
 
 impl TenantChange {
-    fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body, &["name", "tier", "seat_limit"])?;
+    fn read(mut fields: Fields<'_>) -> Result<Self, ApiError> {
         let name = fields.change("name", text(Name::parse));
         let tier = fields.change("tier", text(str::parse));
         let seat_limit = fields.change("seat_limit", whole(0..=MOST_SEATS));
@@ -184,26 +181,25 @@ impl TenantChange {
 )]
 async fn change(
     State(parts): State<AdminParts>,
-    caller: Caller,
+    changer: Changer,
     Named(id): Named<TenantId>,
     version: IfMatch,
-    JsonObject(body): JsonObject,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
-    let wanted = TenantChange::parse(&body)?;
+    let wanted = TenantChange::read(asked.fields()?)?;
+    let change = changer.begin(&parts, Lock::Tenant).await?;
     if wanted.tier.is_some() || wanted.seat_limit.is_some() {
-        caller.must_be_permitted(Permission::ManageTenants)?;
+        change.caller().must_be_permitted(Permission::ManageTenants)?;
     }
-    let now = parts.clock.now();
-    let transaction = parts.database.begin(caller.scope()).await?;
-    let before = open(record::lock(&transaction, id).await?, &version)?;
+    let before = open(record::lock(&change, id).await?, &version)?;
     let after = before.clone().with(wanted.name.as_ref(), wanted.tier, wanted.seat_limit);
     if after == before {
         return Ok(versioned(before.version, &before));
     }
-    let after = record::update(&transaction, &after, now).await?;
+    let after = record::update(&change, &after, change.now()).await?;
     let event = Event::of("tenant.changed", id, "tenant", &id).changed(written(&before)?, written(&after)?);
-    audit::record(&transaction, &caller, now, event).await?;
-    transaction.commit().await?;
+    audit::record(&change, event).await?;
+    change.commit().await?;
     Ok(versioned(after.version, &after))
 }
 
@@ -222,11 +218,12 @@ async fn change(
 )]
 async fn suspend(
     State(parts): State<AdminParts>,
-    caller: Caller,
+    changer: Changer,
     Named(id): Named<TenantId>,
     version: IfMatch,
+    _: Nothing,
 ) -> Result<Response, ApiError> {
-    set_status(&parts, &caller, id, &version, TenantStatus::Suspended, "tenant.suspended").await
+    set_status(&parts, &changer, id, &version, TenantStatus::Suspended, "tenant.suspended").await
 }
 
 /// Serves a suspended tenant again
@@ -244,32 +241,32 @@ async fn suspend(
 )]
 async fn reinstate(
     State(parts): State<AdminParts>,
-    caller: Caller,
+    changer: Changer,
     Named(id): Named<TenantId>,
     version: IfMatch,
+    _: Nothing,
 ) -> Result<Response, ApiError> {
-    set_status(&parts, &caller, id, &version, TenantStatus::Active, "tenant.reinstated").await
+    set_status(&parts, &changer, id, &version, TenantStatus::Active, "tenant.reinstated").await
 }
 
 async fn set_status(
     parts: &AdminParts,
-    caller: &Caller,
+    changer: &Changer,
     id: TenantId,
     version: &IfMatch,
     status: TenantStatus,
     action: &'static str,
 ) -> Result<Response, ApiError> {
-    let now = parts.clock.now();
-    let transaction = parts.database.begin(caller.scope()).await?;
-    let before = open(record::lock(&transaction, id).await?, version)?;
+    let change = changer.begin(parts, Lock::Tenant).await?;
+    let before = open(record::lock(&change, id).await?, version)?;
     if before.status == status {
         return Ok(versioned(before.version, &before));
     }
-    let after = record::update(&transaction, &Tenant { status, ..before.clone() }, now).await?;
+    let after = record::update(&change, &Tenant { status, ..before.clone() }, change.now()).await?;
     let event = Event::of(action, id, "tenant", &id).changed(written(&before)?, written(&after)?);
-    audit::record(&transaction, caller, now, event).await?;
-    let licenses = record::licenses(&transaction, id).await?;
-    transaction.commit().await?;
+    audit::record(&change, event).await?;
+    let licenses = record::licenses(&change, id).await?;
+    change.commit().await?;
     parts.callers.forget();
     parts.tell_seats(licenses).await;
     Ok(versioned(after.version, &after))

@@ -1,6 +1,7 @@
 //! Usage: by hour and day, license and tenant, as JSON and CSV.
 //!
-//! What the seat engine counts is rolled up some minutes after each hour; an hour that is not over is not there.
+//! What the seat engine counts is rolled up every quarter of an hour. An hour or day that is not over is there as far as it was counted, and
+//! not complete.
 
 mod record;
 
@@ -10,7 +11,6 @@ use axum::{
     response::{IntoResponse, Json, Response},
 };
 use platform::{
-    db::Scope,
     domain::Permission,
     web::{ApiError, Fields},
 };
@@ -63,7 +63,8 @@ struct UsageFilter {
 
 /// Lists how licenses were used
 ///
-/// By hour or day, the newest first. An hour is there some minutes after it is over, and counts in its day from then on.
+/// By hour or day, the newest first. The seat engine's counters are rolled up every quarter of an hour. An hour or day whose numbers may
+/// still grow is marked `"complete": false`.
 #[utoipa::path(
     get,
     path = "/api/v1/usage",
@@ -79,8 +80,7 @@ async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let names = &["limit", "cursor", "interval", "group", "license_id", "from", "until", "format"];
-    let mut fields = Fields::of_query(query.as_deref(), names);
+    let mut fields = Fields::of_query(query.as_deref());
     let page = Page::read(&mut fields, &parts, &caller, "usage");
     let filter = filter(&mut fields);
     let is_csv = CSV.is_wanted(&mut fields, &headers);
@@ -88,8 +88,8 @@ async fn list(
     if is_csv {
         return CSV.answer(CSV_HEAD, move |after| batch(parts.clone(), caller.clone(), filter, after)).await;
     }
-    let transaction = parts.database.begin(caller.scope()).await?;
-    let rows = record::list(&transaction, filter, page.after(), page.rows(), caller.scope() == Scope::Staff).await?;
+    let transaction = parts.store.read(&caller).await?;
+    let rows = record::list(&transaction, filter, page.after(), page.rows()).await?;
     transaction.commit().await?;
     let now = parts.clock.now();
     Ok(Json(page.items(&parts, &rows, |row| usage(row, filter.span, now), record::position)?).into_response())
@@ -113,8 +113,8 @@ fn filter(fields: &mut Fields<'_>) -> Filter {
 
 /// Lines of CSV after a position.
 async fn batch(parts: AdminParts, caller: Caller, filter: Filter, after: Option<Position>) -> Result<Batch, ApiError> {
-    let transaction = parts.database.begin(caller.scope()).await?;
-    let rows = record::list(&transaction, filter, after, BATCH, caller.scope() == Scope::Staff).await?;
+    let transaction = parts.store.read(&caller).await?;
+    let rows = record::list(&transaction, filter, after, BATCH).await?;
     transaction.commit().await?;
     let now = parts.clock.now();
     let lines = rows.iter().map(|row| usage(row, filter.span, now).map(|usage| usage.csv()));

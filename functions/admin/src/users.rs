@@ -7,9 +7,8 @@ use axum::{
     response::{IntoResponse, Json, Response},
 };
 use platform::{
-    db::Transaction,
-    domain::{Email, Permission, Standing, Timestamp, UserId, UserStatus},
-    web::{ApiError, Conflict, Fields, JsonObject, text},
+    domain::{Email, Permission, Standing, UserId, UserStatus},
+    web::{ApiError, Conflict, Fields, text},
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -19,17 +18,19 @@ pub(crate) use record::STATEMENTS;
 use crate::{
     AdminParts, Operation,
     answer::{versioned, written},
+    asked::{Asked, Nothing},
     audit::{self, Event},
     caller::Caller,
+    change::{Change, Changer, Lock},
     creation::{Created, Creation, IdempotencyParam},
     named::Named,
     page::{self, Items, Page, PageParams},
-    tenants,
+    sessions,
     version::{IfMatch, IfMatchParam},
 };
 use record::{Filter, User, user};
 
-/// The rows of the table. Within them everybody manages those whom its standing manages: see [`Standing::manages`].
+/// The rows of the table. Within them everybody manages those whom it may: see [`platform::domain::Principal::manages`].
 pub(crate) const OPERATIONS: &[Operation] = &[
     Operation::new("list_users", "GET", "/api/v1/users", Permission::ManageUsers),
     Operation::new("get_user", "GET", "/api/v1/users/{id}", Permission::ManageUsers),
@@ -67,12 +68,12 @@ struct UserFilter {
     responses((status = 200, description = "A page of users.", body = Items<User>))
 )]
 async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
-    let mut fields = Fields::of_query(query.as_deref(), &["limit", "cursor", "role", "status", "email"]);
+    let mut fields = Fields::of_query(query.as_deref());
     let page = Page::read(&mut fields, &parts, &caller, "users");
     let role = fields.optional("role", role);
-    let (status, email) = (fields.optional("status", str::parse), fields.optional("email", Email::parse));
+    let (status, email) = (fields.optional("status", str::parse), fields.optional("email", Email::parse_pasted));
     fields.finish()?;
-    let transaction = parts.database.begin(caller.scope()).await?;
+    let transaction = parts.store.read(&caller).await?;
     let rows = record::list(&transaction, &page, &Filter { role, status, email }).await?;
     transaction.commit().await?;
     Ok(Json(page.items(&parts, &rows, user, page::by_creation)?).into_response())
@@ -88,8 +89,8 @@ async fn list(State(parts): State<AdminParts>, caller: Caller, RawQuery(query): 
     security(("bearer" = [])),
     responses((status = 200, description = "The user.", body = User, headers(("etag" = String, description = "Its version."))))
 )]
-async fn get(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<UserId>) -> Result<Response, ApiError> {
-    let transaction = parts.database.begin(caller.scope()).await?;
+async fn get(State(parts): State<AdminParts>, caller: Caller, Named(id): Named<UserId>, _: Nothing) -> Result<Response, ApiError> {
+    let transaction = parts.store.read(&caller).await?;
     let user = record::find(&transaction, id).await?.ok_or(ApiError::NotFound)?;
     transaction.commit().await?;
     Ok(versioned(user.version, &user))
@@ -105,16 +106,18 @@ struct NewUser {
 }
 
 impl NewUser {
-    fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body, &["email", "role"])?;
-        let (email, role) = (fields.required("email", Email::parse), fields.required("role", role));
+    fn read(mut fields: Fields<'_>) -> Result<Self, ApiError> {
+        let (email, role) = (fields.required("email", Email::parse_pasted), fields.required("role", role));
         let (Some(email), Some(role)) = (email, role) else { return Err(fields.into_error()) };
         fields.finish()?;
         Ok(Self { email, role })
     }
 }
 
-/// Invites somebody: whoever signs in with that address, verified, becomes this user
+/// Invites a person, who becomes this user by accepting
+///
+/// The person signs in with that address, verified, and accepts by `POST /api/v1/invitations/{id}/accept`. A user who has declined is
+/// invited again. To invite an owner or an admin also takes `manage_tenant`.
 #[utoipa::path(
     post,
     path = "/api/v1/users",
@@ -128,25 +131,29 @@ impl NewUser {
         (status = 409, description = "`email_taken`: the tenant has a user of that address; `tenant_closed`; `request_in_flight`."),
     )
 )]
-async fn invite(
-    State(parts): State<AdminParts>,
-    caller: Caller,
-    creation: Creation,
-    JsonObject(body): JsonObject,
-) -> Result<Response, ApiError> {
-    let new = NewUser::parse(&body)?;
-    caller.must_manage(new.role)?;
-    let tenant = caller.tenant()?;
-    let make = async |transaction: &_, now| {
-        tenants::lock_open(transaction, tenant).await?;
-        let id = UserId::random();
-        let user = record::insert(transaction, id, tenant, &new.email, new.role, now).await?;
-        let user = user.ok_or(ApiError::Conflict(Conflict::EmailTaken))?;
-        let body = written(&user)?;
-        audit::record(transaction, &caller, now, Event::of("user.invited", tenant, "user", &id).created(body.clone())).await?;
+async fn invite(State(parts): State<AdminParts>, changer: Changer, creation: Creation, asked: Asked) -> Result<Response, ApiError> {
+    let new = NewUser::read(asked.fields()?)?;
+    let tenant = changer.tenant()?;
+    let make = async |change: &Change| {
+        change.caller().must_manage(new.role)?;
+        let (by, now) = (change.caller().member(), change.now());
+        let declined = record::lock_declined(change, tenant, &new.email).await?;
+        let user = match &declined {
+            Some(declined) => record::invite_again(change, declined.id, new.role, by, now).await?,
+            None => record::insert(change, UserId::random(), tenant, &new.email, new.role, by, now)
+                .await?
+                .ok_or(ApiError::Conflict(Conflict::EmailTaken))?,
+        };
+        let (id, body) = (user.id, written(&user)?);
+        let event = Event::of("user.invited", tenant, "user", &id);
+        let event = match &declined {
+            Some(declined) => event.changed(written(declined)?, body.clone()),
+            None => event.created(body.clone()),
+        };
+        audit::record(change, event).await?;
         Ok(Created { location: format!("/api/v1/users/{id}"), version: Some(user.version), body })
     };
-    creation.run(&parts, &caller, &body, make).await
+    creation.run(&parts, &changer, Lock::Tenant, &asked, make).await
 }
 
 /// What a change of a user may say.
@@ -157,8 +164,7 @@ struct UserChange {
 }
 
 impl UserChange {
-    fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body, &["role"])?;
+    fn read(mut fields: Fields<'_>) -> Result<Self, ApiError> {
         let role = fields.change("role", text(role));
         fields.finish()?;
         Ok(Self { role })
@@ -166,6 +172,9 @@ impl UserChange {
 }
 
 /// Changes a user's role
+///
+/// The tokens of the user whose scopes the new role does not allow are revoked. If the new role may not acquire seats with a token, so are the
+/// user's sessions on licenses that require one.
 #[utoipa::path(
     patch,
     path = "/api/v1/users/{id}",
@@ -181,24 +190,25 @@ impl UserChange {
 )]
 async fn change(
     State(parts): State<AdminParts>,
-    caller: Caller,
+    changer: Changer,
     Named(id): Named<UserId>,
     version: IfMatch,
-    JsonObject(body): JsonObject,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
-    let wanted = UserChange::parse(&body)?;
+    let wanted = UserChange::read(asked.fields()?)?;
     let decide = |before: &User| {
         let role = wanted.role.unwrap_or(before.role);
-        caller.must_manage(role)?;
-        if before.status == UserStatus::Deactivated {
+        if matches!(before.status, UserStatus::Deactivated | UserStatus::Declined) {
             return Err(ApiError::Conflict(Conflict::UserDeactivated));
         }
         Ok((role, before.status))
     };
-    alter(&parts, &caller, id, &version, "user.changed", decide).await
+    alter(&parts, &changer, id, &version, "user.changed", decide).await
 }
 
-/// Shuts a user out, and revokes its tokens
+/// Shuts a user out, and revokes its tokens and its sessions on licenses that require a token
+///
+/// To deactivate an owner or an admin also takes `manage_tenant`.
 #[utoipa::path(
     post,
     path = "/api/v1/users/{id}/deactivate",
@@ -213,14 +223,17 @@ async fn change(
 )]
 async fn deactivate(
     State(parts): State<AdminParts>,
-    caller: Caller,
+    changer: Changer,
     Named(id): Named<UserId>,
     version: IfMatch,
+    _: Nothing,
 ) -> Result<Response, ApiError> {
-    alter(&parts, &caller, id, &version, "user.deactivated", |before| Ok((before.role, UserStatus::Deactivated))).await
+    alter(&parts, &changer, id, &version, "user.deactivated", |before| Ok((before.role, UserStatus::Deactivated))).await
 }
 
-/// Lets a user in again; who never signed in is invited again
+/// Lets a user in again; a user who never accepted, or who declined, is invited again
+///
+/// To reactivate an owner or an admin also takes `manage_tenant`.
 #[utoipa::path(
     post,
     path = "/api/v1/users/{id}/reactivate",
@@ -235,55 +248,67 @@ async fn deactivate(
 )]
 async fn reactivate(
     State(parts): State<AdminParts>,
-    caller: Caller,
+    changer: Changer,
     Named(id): Named<UserId>,
     version: IfMatch,
+    _: Nothing,
 ) -> Result<Response, ApiError> {
     let decide = |before: &User| {
-        let status = if before.status == UserStatus::Deactivated { UserStatus::Active } else { before.status };
+        let is_out = matches!(before.status, UserStatus::Deactivated | UserStatus::Declined);
+        let status = if is_out { UserStatus::Active } else { before.status };
         Ok((before.role, status))
     };
-    alter(&parts, &caller, id, &version, "user.reactivated", decide).await
+    alter(&parts, &changer, id, &version, "user.reactivated", decide).await
 }
 
-/// Makes of a user what is decided, unless the tenant would be left without an owner.
+/// Makes of a user what is decided, unless the tenant would be left without an owner. What the user may not keep any longer ends with it.
 async fn alter(
     parts: &AdminParts,
-    caller: &Caller,
+    changer: &Changer,
     id: UserId,
     version: &IfMatch,
     action: &'static str,
     decide: impl FnOnce(&User) -> Result<(Standing, UserStatus), ApiError>,
 ) -> Result<Response, ApiError> {
-    let now = parts.clock.now();
-    let transaction = parts.database.begin(caller.scope()).await?;
-    let tenant = record::find(&transaction, id).await?.ok_or(ApiError::NotFound)?.tenant_id;
-    tenants::lock_open(&transaction, tenant).await?;
-    let before = record::lock(&transaction, id).await?.ok_or(ApiError::NotFound)?;
-    caller.must_manage(before.role)?;
+    let change = changer.begin(parts, Lock::Tenant).await?;
+    let before = record::lock(&change, id).await?.ok_or(ApiError::NotFound)?;
+    change.caller().must_manage(before.role)?;
     version.must_name(before.version)?;
     let (role, status) = decide(&before)?;
+    change.caller().must_manage(role)?;
     if (role, status) == (before.role, before.status) {
         return Ok(versioned(before.version, &before));
     }
-    let is_owner = |role, status| role == Standing::Owner && status != UserStatus::Deactivated;
-    if is_owner(before.role, before.status) && !is_owner(role, status) && !record::has_other_owner(&transaction, &before).await? {
+    let is_owner = |role, status| role == Standing::Owner && matches!(status, UserStatus::Invited | UserStatus::Active);
+    if is_owner(before.role, before.status) && !is_owner(role, status) && !record::has_other_owner(&change, &before).await? {
         return Err(ApiError::Conflict(Conflict::LastOwner));
     }
-    let after = record::update(&transaction, id, role, status, now).await?;
-    let event = Event::of(action, tenant, "user", &id).changed(written(&before)?, written(&after)?);
-    audit::record(&transaction, caller, now, event).await?;
-    if after.status == UserStatus::Deactivated {
-        revoke_tokens(&transaction, caller, &after, now).await?;
-    }
-    transaction.commit().await?;
+    let after = record::update(&change, id, role, status, change.now()).await?;
+    let event = Event::of(action, after.tenant_id, "user", &id).changed(written(&before)?, written(&after)?);
+    audit::record(&change, event).await?;
+    revoke_tokens(&change, &after).await?;
+    let sessions = if may_acquire(&after) { Vec::new() } else { sessions::revoke_of_user(&change, &after.email).await? };
+    change.commit().await?;
     parts.callers.forget();
+    parts.take_out(sessions).await;
     Ok(versioned(after.version, &after))
 }
 
-async fn revoke_tokens(transaction: &Transaction, caller: &Caller, user: &User, now: Timestamp) -> Result<(), ApiError> {
-    for token in record::revoke_tokens(transaction, user.id, now).await? {
-        audit::record(transaction, caller, now, Event::of("access_token.revoked", user.tenant_id, "access_token", &token)).await?;
+/// Whether a user may have a seat of a license that requires a token.
+fn may_acquire(user: &User) -> bool {
+    matches!(user.status, UserStatus::Invited | UserStatus::Active) && Permission::AcquireWithToken.holders().contains(&user.role)
+}
+
+/// Revokes the tokens of a user that name what its role does not allow, or all of them if it is deactivated.
+async fn revoke_tokens(change: &Change, user: &User) -> Result<(), ApiError> {
+    let allowed: Vec<&str> = match user.status {
+        UserStatus::Deactivated | UserStatus::Declined => Vec::new(),
+        UserStatus::Invited | UserStatus::Active => {
+            Permission::all().filter(|permission| permission.holders().contains(&user.role)).map(Permission::as_str).collect()
+        }
+    };
+    for token in record::revoke_tokens(change, user.id, &allowed, change.now()).await? {
+        audit::record(change, Event::of("access_token.revoked", user.tenant_id, "access_token", &token)).await?;
     }
     Ok(())
 }

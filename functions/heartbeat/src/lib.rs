@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::{Router, extract::State, response::IntoResponse};
 use platform::{
-    domain::{Nonce, SessionId, Timestamp, rfc3339_millis},
-    seats::{Heartbeat, Renewal},
+    domain::{Nonce, SessionId, Timestamp, pasted, rfc3339_millis},
+    seats::{Claim, Heartbeat, Renewal},
     signing::{self, Keyring, Leaf, Lease},
-    web::{ApiError, Checked, Fields, JsonAnswer, JsonObject, SignedSeats},
+    web::{ApiError, Checked, ClientAddress, Fields, JsonAnswer, JsonObject, SignedSeats},
 };
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -89,14 +89,18 @@ impl Serialize for Certificate {
         (status = 410, description = "`session_expired`, `session_released` or `session_revoked`: it does not come back; acquire again."),
     )
 )]
-async fn heartbeat(State(parts): State<SignedSeats>, JsonObject(body): JsonObject) -> Result<impl IntoResponse, ApiError> {
+async fn heartbeat(
+    State(parts): State<SignedSeats>,
+    client: ClientAddress,
+    JsonObject(body): JsonObject,
+) -> Result<impl IntoResponse, ApiError> {
     let mut fields = Fields::parse(&body, &["session_id", "nonce", "known_leaf"])?;
-    let session_id = fields.required("session_id", str::parse::<SessionId>);
+    let session_id = fields.required("session_id", |text| pasted(text).parse::<SessionId>());
     let nonce = fields.optional("nonce", Nonce::parse);
     let known_leaf = fields.optional("known_leaf", Nonce::parse);
     let Some(session_id) = session_id else { return Err(fields.into_error()) };
     fields.finish()?;
-    let (beat, verdict) = parts.seats.heartbeat(session_id).await?.passed()?;
+    let (beat, verdict) = parts.seats.heartbeat(Claim::from_network(session_id, client.network())).await?.passed()?;
     let answer = match beat {
         Heartbeat::Renewed(renewal) => {
             let (lease, leaf) = lease(&parts.keys, session_id, &renewal, nonce.as_ref()).await.ok().unzip();

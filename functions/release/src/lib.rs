@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::{Router, extract::State, response::IntoResponse};
 use platform::{
-    domain::{SessionId, Timestamp, rfc3339_millis},
-    seats::Engine,
-    web::{ApiError, Checked, Fields, JsonAnswer, JsonObject},
+    domain::{SessionId, Timestamp, pasted, rfc3339_millis},
+    seats::{Claim, Engine},
+    web::{ApiError, Checked, ClientAddress, Fields, JsonAnswer, JsonObject},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -57,11 +57,15 @@ struct Answer {
         (status = 404, description = "`session_not_found`: there never was such a session."),
     )
 )]
-async fn release(State(seats): State<Arc<Engine>>, JsonObject(body): JsonObject) -> Result<impl IntoResponse, ApiError> {
+async fn release(
+    State(seats): State<Arc<Engine>>,
+    client: ClientAddress,
+    JsonObject(body): JsonObject,
+) -> Result<impl IntoResponse, ApiError> {
     let mut fields = Fields::parse(&body, &["session_id"])?;
-    let session_id = fields.required("session_id", str::parse::<SessionId>);
+    let session_id = fields.required("session_id", |text| pasted(text).parse::<SessionId>());
     let Some(session_id) = session_id else { return Err(fields.into_error()) };
-    let (released, verdict) = seats.release(session_id).await?.passed()?;
+    let (released, verdict) = seats.release(Claim::from_network(session_id, client.network())).await?.passed()?;
     let released = released.ok_or(ApiError::SessionNotFound)?;
     Ok(Checked(verdict, JsonAnswer(Answer { session_id, released_at: released.at, seats_used: released.seats_used })))
 }

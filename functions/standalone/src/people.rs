@@ -15,7 +15,7 @@ use crate::local_issuer::{self, LocalIssuer};
 pub(super) struct InviteStaff {
     #[command(flatten)]
     database: DatabaseSettings,
-    /// Email address: whoever signs in with it, verified, is of the staff
+    /// Email address: whoever accepts the invitation with it, verified, is of the staff
     #[arg(value_parser = Email::parse)]
     email: Email,
 }

@@ -2,14 +2,14 @@
 
 use std::{error::Error, process::ExitCode, sync::Arc};
 
-use admin::AdminParts;
+use admin::{AdminParts, Store};
 use axum::Router;
 use clap::Args;
 use jobs::{JobSettings, RetentionSettings, ScheduleSettings, cron, job};
 use kms::RootSettings;
 use platform::{
     db::{Database, Role},
-    domain::SystemClock,
+    domain::{SystemClock, Vouching},
     seats::{Limiter, RedisLink},
     signing::PublishedKeys,
     web::{self, AcquireParts, AcquireSettings, HttpSettings, Parts, Public, ValidateParts},
@@ -73,7 +73,7 @@ impl Parts for Everything {
         let jobs = jobs.open_with(redis, Arc::clone(seats))?;
         jobs.meter.register(registry);
         let admin = AdminParts {
-            database: admin,
+            store: Store::new(admin),
             seats: Arc::clone(seats),
             callers: Arc::clone(&functions.callers),
             root: Arc::clone(&jobs.root),
@@ -96,7 +96,8 @@ pub(super) fn run(settings: Settings) -> ExitCode {
     let Settings { http, local_issuer, mut everything } = settings;
     match local_issuer.open(http.host) {
         Ok(None) => {}
-        Ok(Some(issuer)) => everything.function.authentication.oidc_issuers.push(issuer),
+        // Whoever may read its key file may read the database's password, too.
+        Ok(Some(issuer)) => everything.function.authentication.oidc_issuers.push(issuer.vouching_for(Vouching::everybody())),
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;

@@ -7,9 +7,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use platform::{
-    domain::{LicenseData, LicenseKey, Permission},
+    domain::{Account, LicenseData, LicenseKey, Permission},
     seats::Inspected,
-    web::{ApiError, Checked, ClientAddress, Fields, JsonAnswer, JsonObject, ValidateParts},
+    web::{ApiError, Checked, ClientAddress, Fields, JsonAnswer, JsonObject, ValidateParts, none_may},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -56,7 +56,7 @@ struct Answer<'a> {
     request_body = Request,
     responses(
         (status = 200, description = "The license may be used.", body = Answer),
-        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden`."),
+        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden`; `no_account`, `email_not_verified`, `deactivated` for the token of nobody who is served."),
         (status = 404, description = "`license_not_found`."),
     )
 )]
@@ -66,15 +66,17 @@ async fn validate(
     headers: HeaderMap,
     JsonObject(body): JsonObject,
 ) -> Result<Response, ApiError> {
-    let caller = parts.callers.authenticate(&headers).await?;
+    // As which of its members a caller acts is for the license to say, which has one tenant.
+    let account = parts.callers.authenticate(&headers, client).await?;
+    let members = account.as_ref().map(Account::principals).transpose()?;
     let may_see = [Permission::SeeTenant, Permission::AcquireWithToken];
-    if let Some(caller) = caller.as_ref().filter(|caller| !may_see.iter().any(|permission| caller.may(*permission))) {
-        return Ok(Checked(parts.seats.limiter().count_person(caller).await?, ApiError::Forbidden).into_response());
+    if let Some((member, error)) = members.as_deref().and_then(|members| none_may(members, &may_see)) {
+        return Ok(Checked(parts.seats.limiter().count_person(member).await?, error).into_response());
     }
     let mut fields = Fields::parse(&body, &["license_key"])?;
     let license_key = fields.required("license_key", LicenseKey::parse);
     let Some(license_key) = license_key else { return Err(fields.into_error()) };
-    let (inspected, verdict) = parts.seats.inspect(&license_key, caller.as_ref(), &client.network()).await?.passed()?;
+    let (inspected, verdict) = parts.seats.inspect(&license_key, members.as_deref(), &client.network()).await?.passed()?;
     let answer = match inspected {
         Inspected::Usable(license, occupancy) => Ok(JsonAnswer(Answer {
             license_data: LicenseData::of(&license),

@@ -36,8 +36,11 @@ module "platform" {
   otlp_endpoint   = var.otlp_endpoint
   repository      = var.repository
   billing_account = var.billing_account
+  staff_issuers   = var.staff_issuers
   cors_origins    = var.cors_origins
   oauth_clients   = var.oauth_clients
+  psql_image      = var.psql_image
+  collector_image = var.collector_image
   sentry_dsn      = var.sentry_dsn
   protected       = var.protected
   sizes           = var.sizes

@@ -4,3 +4,6 @@ region     = "europe-west1"
 domain     = "licenses.dev.coditect.example"
 repository = "coditect/licenses"
 emails     = ["ops@coditect.example"]
+
+# Nobody of the staff signs in unless an issuer that may vouch for them is named here: google is the project's own sign-ins.
+staff_issuers = ["google"]

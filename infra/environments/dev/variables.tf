@@ -42,6 +42,11 @@ variable "people" {
   default     = []
 }
 
+variable "staff_issuers" {
+  description = "Issuers that may vouch for the vendor's staff: google for the project's own sign-ins, or names of other issuers"
+  type        = list(string)
+}
+
 variable "cors_origins" {
   description = "Origins whose scripts may call"
   type        = list(string)
@@ -60,6 +65,16 @@ variable "sentry_dsn" {
   type        = string
   sensitive   = true
   default     = null
+}
+
+variable "psql_image" {
+  description = "The image that has psql, by digest; looked up as infra/README.md tells"
+  type        = string
+}
+
+variable "collector_image" {
+  description = "Google's collector of metrics, by digest; looked up as infra/README.md tells"
+  type        = string
 }
 
 variable "protected" {

@@ -8,6 +8,7 @@ output "forge" {
   value = {
     WORKLOAD_IDENTITY_PROVIDER = google_iam_workload_identity_pool_provider.github.name
     DEPLOYER                   = google_service_account.deployer.email
+    MIGRATIONS                 = google_service_account.migrations.email
     PLANNER                    = google_service_account.planner.email
   }
 }

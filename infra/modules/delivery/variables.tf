@@ -38,12 +38,22 @@ variable "repository" {
   }
 }
 
-variable "accounts" {
-  description = "The service accounts that what is deployed runs as, by their full names"
-  type        = map(string)
+variable "functions" {
+  description = "What is deployed: each function's service, and the full name of the account that it runs as"
+  type        = map(object({ service = string, account = string }))
 
   validation {
-    condition     = length(var.accounts) > 0
+    condition     = length(var.functions) > 0
     error_message = "Whoever deploys deploys something."
   }
+}
+
+variable "worker" {
+  description = "The worker's pool, and the full name of the account that it runs as"
+  type        = object({ pool = string, account = string })
+}
+
+variable "migrator" {
+  description = "The job that migrates, and the full name of the account that it runs as"
+  type        = object({ job = string, account = string })
 }

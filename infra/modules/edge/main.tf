@@ -74,7 +74,7 @@ resource "google_compute_backend_service" "candidate" {
   name                  = "${var.name}-${each.key}-candidate"
   load_balancing_scheme = "EXTERNAL_MANAGED"
   protocol              = "HTTPS"
-  security_policy       = google_compute_security_policy.main.id
+  security_policy       = google_compute_security_policy.candidate.id
 
   backend {
     group = each.value.candidate
@@ -87,7 +87,8 @@ resource "google_compute_backend_service" "candidate" {
 }
 
 # A path goes to the function that has its longest match; /FUNCTION/ready/ and /FUNCTION/health/ to that function's own. The host
-# candidate.DOMAIN is the same for revisions that have no traffic yet: scripts/deploy asks them whether they are ready. What no
+# candidate.DOMAIN is the same for revisions that have no traffic yet: scripts/deploy asks them whether they are ready, and shows the key
+# without which Cloud Armor answers 404. What no
 # function has goes to the one that answers strangers best, with a 404 of the API's own.
 resource "google_compute_url_map" "main" {
   project         = var.project

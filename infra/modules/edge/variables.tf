@@ -38,6 +38,17 @@ variable "functions" {
   }
 }
 
+variable "candidate_key" {
+  description = "What the header x-candidate-key must be on candidate.DOMAIN"
+  type        = string
+  sensitive   = true
+
+  validation {
+    condition     = can(regex("^[0-9A-Za-z]{32,128}$", var.candidate_key))
+    error_message = "candidate_key is of 32 to 128 letters and digits."
+  }
+}
+
 variable "strangers" {
   description = "The function that answers what no function has"
   type        = string

@@ -178,12 +178,12 @@ module "worker" {
   instances           = local.worker.instances
   network             = module.network.network
   subnetwork          = module.network.subnetwork
-  settings            = merge(local.settings.worker, { PUBSUB_SUBSCRIPTION = module.pubsub.subscription, METRICS_PORT = "9090" })
+  settings            = merge(local.settings.worker, local.metrics, { PUBSUB_SUBSCRIPTION = module.pubsub.subscription })
   secrets             = local.secrets.worker
   files               = local.files.worker
   collector           = local.collector
   deletion_protection = var.protected
-  psql_image          = "docker.io/library/postgres:16"
+  psql_image          = var.psql_image
 
   migrator = {
     service_account = local.accounts["migrator"].email
@@ -210,6 +210,8 @@ module "edge" {
       candidate = module.function[name].endpoint_groups.candidate
     }
   }
+
+  candidate_key = random_password.candidate.result
 }
 
 module "identity" {
@@ -254,5 +256,7 @@ module "delivery" {
   name        = local.name
   environment = var.environment
   repository  = var.repository
-  accounts    = { for name, account in local.accounts : name => account.name }
+  functions   = { for name, function in module.function : name => { service = function.service, account = local.accounts[name].name } }
+  worker      = { pool = module.worker.worker_pool, account = local.accounts["worker"].name }
+  migrator    = { job = module.worker.jobs.migrate, account = local.accounts["migrator"].name }
 }

@@ -14,16 +14,18 @@ resource "google_service_account" "main" {
 locals {
   accounts = google_service_account.main
 
-  # Until scripts/deploy brings the first image: it answers every path.
+  # Google's, until scripts/deploy brings the first image: it answers every path.
   placeholder        = "us-docker.pkg.dev/cloudrun/container/hello"
   placeholder_worker = "us-docker.pkg.dev/cloudrun/container/worker-pool"
 
   collector = var.sizes.metrics ? merge(local.secret["collector"], {
-    image = "us-docker.pkg.dev/cloud-ops-agents-artifacts/cloud-run-gmp-sidecar/cloud-run-gmp-sidecar:1.2.0"
+    image = var.collector_image
   }) : null
 
-  http = merge(length(var.cors_origins) == 0 ? {} : { CORS_ORIGINS = join(",", var.cors_origins) }, {
-    METRICS_PORT = "9090"
+  # The collector shares the network of what it reads, so that nobody else can.
+  metrics = { METRICS_HOST = "127.0.0.1", METRICS_PORT = "9090" }
+
+  http = merge(local.metrics, length(var.cors_origins) == 0 ? {} : { CORS_ORIGINS = join(",", var.cors_origins) }, {
     # The load balancer appends the client's address and its own to X-Forwarded-For.
     TRUSTED_PROXY_HOPS       = "2"
     LIMIT_ANONYMOUS_PER_HOUR = tostring(var.limits.anonymous_per_hour)
@@ -37,7 +39,10 @@ locals {
     sealing = {}
     tokens = {
       GOOGLE_IDENTITY_PROJECT = module.identity.project
-      OIDC_ISSUERS            = jsonencode(var.oidc_issuers)
+      OIDC_ISSUERS            = jsonencode([for issuer in var.oidc_issuers : { for name, value in issuer : name => value if value != null }])
+      STAFF_ISSUERS = join(",", [
+        for name in var.staff_issuers : name == "google" ? "https://securetoken.google.com/${module.identity.project}" : name
+      ])
     }
     root = { KMS_KEY_VERSION = module.kms.key_version }
   }
@@ -98,6 +103,7 @@ locals {
       redis-certificates      = module.redis.certificates
       redis-url               = module.redis.url
       sealing-key             = random_bytes.sealing.base64
+      candidate-key           = random_password.candidate.result
       collector               = file("${path.module}/../../collector.yaml")
     },
     { for secret in values(local.sentry) : secret => var.sentry_dsn },
@@ -107,7 +113,7 @@ locals {
     [for name in keys(local.processes) : "database-url-${name}"],
     [
       "database-url-owner", "database-password-owner", "logins", "postgres-certificates", "redis-certificates", "redis-url", "sealing-key",
-      "collector",
+      "candidate-key", "collector",
     ],
     values(local.sentry),
   )
@@ -124,6 +130,7 @@ locals {
         )
       },
       contains(local.owners, secret) ? { migrator = local.accounts.migrator.email } : {},
+      secret == "candidate-key" ? { deployer = module.delivery.forge.DEPLOYER } : {},
     )
   }
 }
@@ -135,6 +142,12 @@ resource "random_bytes" "sealing" {
   lifecycle {
     prevent_destroy = true
   }
+}
+
+# What scripts/deploy shows to reach revisions without traffic. A new one is made by `tofu apply -replace`, as infra/README.md tells.
+resource "random_password" "candidate" {
+  length  = 40
+  special = false
 }
 
 module "secrets" {

@@ -111,13 +111,31 @@ variable "sentry_dsn" {
 }
 
 variable "oidc_issuers" {
-  description = "Further issuers whose tokens are taken, as OIDC_ISSUERS has them"
-  type        = list(map(string))
-  default     = []
+  description = "Further issuers whose tokens are taken, as OIDC_ISSUERS has them; tenants and domains limit what one may vouch for"
+  type = list(object({
+    issuer                = string
+    audience              = string
+    jwks_url              = string
+    algorithm             = optional(string)
+    tenants               = optional(list(string))
+    domains               = optional(list(string))
+    assume_email_verified = optional(bool)
+  }))
+  default = []
 
   validation {
     condition     = alltrue([for issuer in var.oidc_issuers : can(regex("^https://", issuer.issuer))])
     error_message = "Each of oidc_issuers names its issuer, https://…."
+  }
+}
+
+variable "staff_issuers" {
+  description = "Issuers that may vouch for the vendor's staff: google for the project's own sign-ins, or names in oidc_issuers"
+  type        = list(string)
+
+  validation {
+    condition     = alltrue([for name in var.staff_issuers : name == "google" || contains([for issuer in var.oidc_issuers : issuer.issuer], name)])
+    error_message = "Each of staff_issuers is google, or the issuer of one of oidc_issuers."
   }
 }
 
@@ -129,6 +147,26 @@ variable "otlp_endpoint" {
   validation {
     condition     = var.otlp_endpoint == null ? true : can(regex("^https://[^/:]+(:443)?(/|$)", var.otlp_endpoint))
     error_message = "otlp_endpoint is https://HOST…: the network lets nothing else out."
+  }
+}
+
+variable "psql_image" {
+  description = "The image that has psql, by digest: infra/README.md tells how to look it up"
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9.-]+/[a-z0-9._/-]+@sha256:[0-9a-f]{64}$", var.psql_image))
+    error_message = "psql_image is REGISTRY/IMAGE@sha256:DIGEST: a tag may be another image tomorrow."
+  }
+}
+
+variable "collector_image" {
+  description = "Google's collector of metrics, by digest: infra/README.md tells how to look it up"
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9.-]+/[a-z0-9._/-]+@sha256:[0-9a-f]{64}$", var.collector_image))
+    error_message = "collector_image is REGISTRY/IMAGE@sha256:DIGEST: it runs beside each function and has what that has."
   }
 }
 

@@ -42,12 +42,12 @@ variable "migrator" {
 }
 
 variable "psql_image" {
-  description = "An image that has psql"
+  description = "An image that has psql, by digest"
   type        = string
 
   validation {
-    condition     = can(regex("^[a-z0-9.-]+/[a-z0-9._/-]+[:@].+$", var.psql_image))
-    error_message = "psql_image is an image with its registry and its tag or digest."
+    condition     = can(regex("^[a-z0-9.-]+/[a-z0-9._/-]+@sha256:[0-9a-f]{64}$", var.psql_image))
+    error_message = "psql_image is an image with its registry and its digest."
   }
 }
 

@@ -301,7 +301,7 @@ async fn on_a_cluster_it_is_the_same() {
 /// Comes, beats and goes until it is told to stop; is never told that a seat it has is gone. Counts the seats that it was given.
 async fn client(context: Context, customer: Arc<Customer>, device: String, stop: Arc<AtomicBool>, granted: Arc<AtomicU64>) {
     while !stop.load(Ordering::SeqCst) {
-        if let Acquired::Granted(seat) | Acquired::Held(seat) = acquire(&context, &customer, &device).await {
+        if let Acquired::Granted(seat) | Acquired::Shared(seat) = acquire(&context, &customer, &device).await {
             granted.fetch_add(1, Ordering::SeqCst);
             for _ in 0..4 {
                 tokio::time::sleep(Duration::from_millis(7)).await;

@@ -64,7 +64,7 @@ impl Rig {
 
     pub(crate) async fn seat(&self, customer: &Customer, device: &str) -> Seat {
         match self.acquire(customer, device).await {
-            Acquired::Granted(seat) | Acquired::Held(seat) => seat,
+            Acquired::Granted(seat) | Acquired::Shared(seat) => seat,
             other => panic!("no seat: {other:?}"),
         }
     }

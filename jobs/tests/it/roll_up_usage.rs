@@ -100,6 +100,29 @@ async fn what_redis_has_counted_is_written_down_however_often_and_by_however_man
 }
 
 #[tokio::test]
+async fn sessions_that_share_a_seat_count_once() {
+    let rig = rig().await;
+    let customer = rig.database.customer(policy(3)).await;
+    let engine = &rig.context.engine;
+    let first = rig.seat(&customer, "a").await;
+    pass(&rig, 4);
+    engine.heartbeat(first.session).await.unwrap();
+    let second = rig.seat(&customer, "a").await;
+    assert_eq!((first.number, second.is_shared), (second.number, true));
+    pass(&rig, 4);
+    engine.heartbeat(second.session).await.unwrap();
+    engine.release(first.session).await.unwrap();
+    pass(&rig, 4);
+    engine.release(second.session).await.unwrap();
+    rig.counts("roll-up-usage").await;
+    let total = "SELECT acquired, peak, seat_seconds::bigint, devices FROM usage_totals WHERE subject_id = $1 AND span = $2";
+    for (subject, span) in [(customer.license.as_uuid(), "hour"), (customer.tenant.as_uuid(), "day")] {
+        let row = rig.owner.query_one(total, &[&subject, &span]).await.unwrap();
+        assert_eq!([0, 1, 2, 3].map(|column| row.get::<_, i64>(column)), [1, 1, 720, 1], "{span}");
+    }
+}
+
+#[tokio::test]
 async fn a_wiped_redis_or_an_older_copy_of_it_neither_lessens_nor_doubles_a_number() {
     let rig = rig().await;
     let (customer, mut redis, began) = (busy(&rig).await, vandal::connection().await, hour(&rig));

@@ -18,6 +18,7 @@ use std::{future::poll_fn, task::Poll, time::Duration};
 use clap::Args;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, QueueMode, RecyclingMethod, Runtime, Timeouts};
 use futures_util::future::maybe_done;
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::timeout;
 use tokio_postgres::{Config, Row, config::SslMode, types::ToSql};
 
@@ -26,10 +27,10 @@ pub use bootstrap::{Issued, NewCustomer};
 pub use enrolment::{DemoPerson, enrol, invite_staff};
 pub use licenses::license;
 pub use migrate::{MIGRATIONS_HASH, migrate};
-pub use people::PEOPLE;
-pub(crate) use people::{Person, person_by_identity, person_by_token};
+pub use people::{ACTOR, AnswerSource, Invitation, InvitationAnswer, PEOPLE, actor};
+pub(crate) use people::{Person, account_of, account_of_token, actor_in_force, answer_invitation, invitations_for, member_seen};
 pub(crate) use tls::client_config;
-pub use transaction::{Scope, Transaction};
+pub use transaction::{Access, Asking, Rows, Scope, Transaction};
 
 use crate::{Secret, domain::TenantId};
 
@@ -182,6 +183,7 @@ impl Error {
 pub struct Database {
     pool: Pool,
     timeout: Duration,
+    uses: Counter,
 }
 
 impl Database {
@@ -208,7 +210,7 @@ impl Database {
             .timeouts(Timeouts { wait: connect, create: connect, recycle: connect })
             .build()
             .map_err(|error| Error::Settings(error.to_string()))?;
-        Ok(Self { pool, timeout: settings.timeout() })
+        Ok(Self { pool, timeout: settings.timeout(), uses: Counter::default() })
     }
 
     /// A connection for work that needs more than one statement.
@@ -216,7 +218,14 @@ impl Database {
     /// # Errors
     /// [`Error::Pool`] if none comes free, or PostgreSQL cannot be reached, within half of `DATABASE_TIMEOUT_MS`.
     pub async fn client(&self) -> Result<deadpool_postgres::Client, Error> {
+        self.uses.inc();
         Ok(self.pool.get().await?)
+    }
+
+    /// Returns how often this pool was used: nothing asks PostgreSQL without it.
+    #[must_use]
+    pub const fn uses(&self) -> &Counter {
+        &self.uses
     }
 
     /// Runs one statement that needs no tenant.
@@ -228,6 +237,25 @@ impl Database {
             let client = self.client().await?;
             let statement = client.prepare_cached(sql).await?;
             Ok(client.query(&statement, params).await?)
+        })
+        .await
+    }
+
+    /// Runs one statement as `coditect_authenticator`, which the login must be a member of, in one round trip.
+    ///
+    /// # Errors
+    /// Any [`Error`]; after [`Error::Deadline`] it is not known whether the statement took effect.
+    pub(crate) async fn query_as_authenticator(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
+        within(self.timeout, async {
+            let client = self.client().await?;
+            let statement = client.prepare_cached(sql).await?;
+            let begin = sent(client.batch_execute("BEGIN; SET LOCAL ROLE coditect_authenticator")).await;
+            let answer = sent(client.query(&statement, params)).await;
+            let commit = sent(client.batch_execute("COMMIT")).await;
+            begin.await?;
+            let rows = answer.await?;
+            commit.await?;
+            Ok(rows)
         })
         .await
     }

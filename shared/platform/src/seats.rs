@@ -8,7 +8,9 @@
 
 mod acquire;
 mod answer;
+mod applicant;
 mod batcher;
+mod claim;
 mod close;
 mod counters;
 mod entries;
@@ -19,8 +21,10 @@ mod rebuild;
 mod reconcile;
 mod records;
 mod redis_link;
+mod refusals;
 mod release;
 mod revoke;
+mod screening;
 mod script;
 mod scripts;
 pub mod statements;
@@ -30,9 +34,11 @@ mod usage;
 
 use std::{sync::Arc, time::Duration};
 
-pub use acquire::{Acquired, Applicant, Seat};
+pub use applicant::{Acquired, Applicant, Seat};
+pub use claim::Claim;
 pub use counters::Counters;
 pub use heartbeat::{Heartbeat, Renewal};
+pub(crate) use limiter::{Asker, CountedBy, Looked};
 pub use limiter::{Counted, LimitSettings, Limiter};
 pub use reconcile::{Drift, Listed, Reconciler};
 pub use redis_link::{RedisLink, RedisSettings};
@@ -41,10 +47,14 @@ pub use sweep::{SweepReport, Sweeper};
 pub use usage::HourOfUse;
 
 use prometheus_client::registry::Registry;
+use tokio::sync::Mutex;
 
 use crate::{
     db::{self, Database},
-    domain::{Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Principal, Refusal, Timestamp, Unadmitted, Verdict},
+    domain::{
+        Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal, TenantId, Timestamp, Unadmitted,
+        Verdict,
+    },
 };
 use answer::Reply;
 use batcher::Batcher;
@@ -126,6 +136,9 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     limiter: Arc<Limiter>,
     counters: Counters,
+    /// Held while a session is added to a shared seat, by a part of the holder: sessions that are added to one seat wait for its row, and
+    /// must not keep more than one connection each from everybody else.
+    adding: [Mutex<()>; 64],
 }
 
 impl Engine {
@@ -150,9 +163,10 @@ impl Engine {
             upkeep: Upkeep::new(link.clone()),
             licenses: Licenses::new(Arc::clone(&clock)),
             database,
+            limiter: Arc::new(Limiter::over(link, limits, Arc::clone(&clock))),
             clock,
-            limiter: Arc::new(Limiter::over(link, limits)),
             counters: Counters::default(),
+            adding: std::array::from_fn(|_| Mutex::default()),
         }
     }
 
@@ -166,6 +180,7 @@ impl Engine {
     pub fn register(&self, registry: &mut Registry) {
         self.counters.register(registry);
         self.limiter.register(registry);
+        registry.register("coditect_database_uses", "Times that PostgreSQL was asked", self.database.uses().clone());
         let database = self.database.clone();
         registry.register_collector(Box::new(counters::PoolCollector::new(database)));
     }
@@ -202,24 +217,29 @@ impl Engine {
         down
     }
 
-    /// Looks a license key up and counts its seats, taking none; for a caller who is known by a token, among the licenses of its tenant
-    /// alone. Counts against the limit of the license key in this network, except where there is no such key.
+    /// Looks a license key up and counts its seats, taking none; for a caller who is known by a token, among the licenses of its
+    /// tenants alone. Counts against the limit of the license key in this network, except where there is no such key.
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn inspect(&self, key: &LicenseKey, caller: Option<&Principal>, network: &[u8; 16]) -> Result<Counted<Inspected>, Error> {
-        let (hash, tenant) = (key.hash(), caller.and_then(|caller| caller.tenant));
-        let Some(mut license) = self.licenses.by_key(&self.database, &hash, tenant).await? else {
-            return Ok(Counted::Served(Inspected::Unknown, Verdict::Uncounted));
+    pub async fn inspect(&self, key: &LicenseKey, callers: Option<&[Principal]>, network: &[u8; 16]) -> Result<Counted<Inspected>, Error> {
+        let hash = key.hash();
+        // None where a member of the staff asks, who has no tenant and sees all.
+        let tenants: Option<Vec<TenantId>> = callers.and_then(|callers| callers.iter().map(|caller| caller.tenant).collect());
+        let tenants = tenants.as_deref();
+        let mut license = match self.open(&hash, tenants, Some(network)).await? {
+            Looked::Found(license) => license,
+            Looked::Unknown(verdict) => return Ok(Counted::Served(Inspected::Unknown, verdict)),
+            Looked::Refused(allowance) => return Ok(Counted::Beyond(allowance)),
         };
         let (mut limit, mut verdict) = (self.limiter.limit(LimitKind::Principal), Verdict::Uncounted);
         for tries in 0..TRIES {
-            let admitted = license.admits(caller, None).map_err(Inspected::Unadmitted);
+            let admitted = is_admitted(&license, callers).map_err(Inspected::Unadmitted);
             let usable = admitted.and_then(|()| license.may_be_used(self.clock.now()).map_err(Inspected::Refused));
             if let Err(refused) = usable {
                 if tries == 0 && self.may_have_changed(&license).await {
                     self.licenses.forget(&license);
-                    match self.licenses.by_key(&self.database, &hash, tenant).await? {
+                    match self.licenses.read_by_key(&self.database, &hash, tenants).await? {
                         Some(newer) => license = newer,
                         None => return Ok(Counted::Served(Inspected::Unknown, verdict)),
                     }
@@ -246,7 +266,7 @@ impl Engine {
             };
             if version > license.version {
                 self.licenses.forget(&license);
-                match self.licenses.by_key(&self.database, &hash, tenant).await? {
+                match self.licenses.read_by_key(&self.database, &hash, tenants).await? {
                     Some(newer) => license = newer,
                     None => return Ok(Counted::Served(Inspected::Unknown, verdict)),
                 }
@@ -280,6 +300,16 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Whether a license may be looked up by these members, of whom the one of its tenant counts.
+fn is_admitted(license: &License, callers: Option<&[Principal]>) -> Result<(), Unadmitted> {
+    let caller = callers.and_then(|callers| license.caller(callers));
+    let may_see = [Permission::SeeTenant, Permission::AcquireWithToken];
+    if caller.is_some_and(|caller| !may_see.iter().any(|permission| caller.may(*permission))) {
+        return Err(Unadmitted::NotPermitted);
+    }
+    license.admits(caller, None)
 }
 
 /// The moment a third of the way from `now` to `expires_at`, as whole seconds from now: when to send the next heartbeat.

@@ -6,16 +6,20 @@ mod body;
 mod browsers;
 mod client_address;
 mod conflict;
+mod connection;
+mod connections;
 mod edge;
 mod fields;
 mod json;
 mod limits;
 mod metrics;
+mod negotiation;
 mod openapi;
 mod outgoing;
 mod panics;
 mod parts;
 mod problem;
+mod readiness;
 mod sentry;
 mod serve;
 mod server;
@@ -34,6 +38,7 @@ pub use fields::{Change, Fields, Member, text, texts, truth, whole};
 pub use json::{JsonAnswer, json};
 pub use limits::{Checked, limited_as_public};
 pub use metrics::Metrics;
+pub use negotiation::preferred;
 pub use openapi::{Problem, describe};
 pub use outgoing::InvalidOutgoingUrl;
 pub use panics::{Panicked, caught};
@@ -41,7 +46,7 @@ pub use parts::{
     AcquireParts, AcquireSettings, Parts, Public, PublicSettings, SeatSettings, SignedSeatSettings, SignedSeats, ValidateParts,
     ValidateSettings,
 };
-pub use problem::{ApiError, FieldFault};
+pub use problem::{ApiError, Denial, FieldFault, none_may};
 pub use sentry::InvalidDsn;
 pub use serve::{block_on, reported, run, serve, start_reporting};
 pub use server::serve_metrics;

@@ -71,6 +71,8 @@ impl TestDatabase {
         }
         let name = format!("coditect_test_{}", Uuid::new_v4().simple());
         admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await.expect("the template can be cloned");
+        // As it is where it was migrated: rights on a database are not cloned.
+        admin.batch_execute(&format!("REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")).await.expect("it is its owner's");
         admin.query("SELECT pg_advisory_unlock(4711)", &[]).await.expect("the lock can be given back");
         Self { settings: database_settings_of(&renamed(url, &name)), server, name }
     }

@@ -171,6 +171,19 @@ impl IdentityProvider {
         providers.iter().map(item).collect::<Value>().to_string()
     }
 
+    /// The same, each with further members, such as what it may vouch for.
+    ///
+    /// # Panics
+    /// If they are no object.
+    #[must_use]
+    pub fn setting_with(providers: &[(&Self, Value)]) -> String {
+        let item = |(provider, more): &(&Self, Value)| {
+            let item = json!({ "issuer": provider.issuer, "audience": AUDIENCE, "jwks_url": provider.jwks_url });
+            with(&item, more)
+        };
+        providers.iter().map(item).collect::<Value>().to_string()
+    }
+
     /// Changes how it answers.
     pub fn answer(&self, change: impl FnOnce(&mut Answer)) {
         self.with(|desk| change(&mut desk.answer));

@@ -23,6 +23,19 @@ pub async fn invite(owner: &Client, tenant: TenantId, standing: Standing, email:
     id
 }
 
+/// Makes somebody who is invited active under an identity, as accepting the invitation does.
+///
+/// # Panics
+/// If PostgreSQL refuses, or nobody has this id.
+pub async fn join(owner: &Client, id: UserId, issuer: &str, subject: &str) {
+    let mut joined = 0;
+    for table in ["users", "staff"] {
+        let sql = format!("UPDATE {table} SET status = 'active', provider_issuer = $2, provider_subject = $3 WHERE id = $1");
+        joined += owner.execute(&sql, &[&id.as_uuid(), &issuer, &subject]).await.expect("somebody can join");
+    }
+    assert_eq!(joined, 1, "somebody has this id");
+}
+
 /// A personal access token of an invited user, who is active with it.
 ///
 /// # Panics

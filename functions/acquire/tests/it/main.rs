@@ -56,16 +56,17 @@ async fn ten_of_a_hundred_get_a_seat_each_time() {
 }
 
 #[tokio::test]
-async fn the_same_hardware_gets_one_session_however_often_it_asks() {
+async fn sessions_of_one_device_share_one_seat_however_many_come() {
     let database = TestDatabase::new().await;
     let processes = two_processes(&database).await;
     let http = reqwest::Client::new();
-    for round in 0..ROUNDS {
+    for round in 0..ROUNDS / 10 {
         let customer = database.customer(policy(SEATS)).await;
         let body = json!({ "license_key": customer.key.reveal(), "hardware_id": "device", "user_email": "u@x.example" });
         let answers = storm(&http, &processes, vec![body; CLIENTS]).await;
-        assert_eq!(count(&answers), HashMap::from([(201, 1), (200, 99)]), "round {round}");
+        assert!(answers.iter().all(|(status, _)| matches!(status, 200 | 201)), "round {round}: {:?}", count(&answers));
         let sessions: BTreeSet<&str> = answers.iter().filter_map(|(_, body)| body["session_id"].as_str()).collect();
-        assert_eq!(sessions.len(), 1, "round {round}");
+        let seats: BTreeSet<u64> = answers.iter().filter_map(|(_, body)| body["seat"].as_u64()).collect();
+        assert_eq!((sessions.len(), seats.len()), (CLIENTS, 1), "round {round}");
     }
 }

@@ -63,6 +63,9 @@ SELECT id, user_id, name, scopes, last_four, created_at, expires_at, last_used_a
 WHERE user_id = $4 AND ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
 ORDER BY created_at DESC, id DESC LIMIT $3";
 
+const ROLE: &str = "-- access_tokens::role
+SELECT role FROM users WHERE id = $1";
+
 const INSERT: &str = "-- access_tokens::insert
 INSERT INTO access_tokens (id, tenant_id, user_id, name, scopes, token_hash, last_four, created_at, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
@@ -82,7 +85,7 @@ UPDATE access_tokens SET revoked_at = $2 WHERE id = $1
 RETURNING id, user_id, name, scopes, last_four, created_at, expires_at, last_used_at, revoked_at";
 
 /// Every statement.
-pub(crate) const STATEMENTS: &[&str] = &[LIST, INSERT, FIND, LOCK, REVOKE];
+pub(crate) const STATEMENTS: &[&str] = &[LIST, ROLE, INSERT, FIND, LOCK, REVOKE];
 
 /// A token to be.
 #[derive(Debug)]
@@ -97,6 +100,11 @@ pub(super) struct NewToken<'a> {
 
 pub(super) async fn list(transaction: &Transaction, page: &Page, user: UserId) -> Result<Vec<Row>, db::Error> {
     transaction.query(LIST, &[&page.at(), &page.id(), &page.rows(), &user.as_uuid()]).await
+}
+
+/// The role of a user, if there is one.
+pub(super) async fn role_of(transaction: &Transaction, user: UserId) -> Result<Option<Standing>, db::Error> {
+    transaction.first(ROLE, &[&user.as_uuid()]).await?.map(|row| word(&row, "role")).transpose()
 }
 
 pub(super) async fn insert(transaction: &Transaction, new: &NewToken<'_>, now: Timestamp) -> Result<Token, db::Error> {

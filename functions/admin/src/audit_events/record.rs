@@ -44,6 +44,9 @@ pub(crate) struct AuditEvent {
     /// The license that it concerns.
     #[schema(value_type = Option<String>, example = "lic_5v5r9yb9w14dq8jk6c3y5fb2nc")]
     pub(super) license_id: Option<LicenseId>,
+    /// The user of the session that it concerns, while the session is known.
+    #[schema(format = Email)]
+    pub(super) user_email: Option<String>,
     /// As it was; null for what is new.
     #[schema(value_type = Option<Object>)]
     pub(super) before: Option<Value>,
@@ -100,6 +103,7 @@ pub(super) fn event(row: &Row) -> Result<AuditEvent, db::Error> {
         subject_id: row.try_get::<_, Option<String>>("subject_id")?.or(session),
         action,
         license_id: license,
+        user_email: row.try_get("session_user_email")?,
         before: row.try_get("before")?,
         after: row.try_get("after")?,
         details: row.try_get("details")?,
@@ -127,45 +131,51 @@ pub(super) struct Filter {
 const LIST: &str = "-- audit_events::list
 SELECT id, tenant_id, at, actor, actor_id, token_id, action, subject_type, subject_id, license_id, session_id, before, after, details, address,
        request_id, is_refused,
-       CASE WHEN action = 'session.acquired' THEN at ELSE (SELECT started_at FROM sessions AS s WHERE s.id = session_id) END AS session_started_at
+       CASE WHEN action = 'session.acquired' THEN at ELSE (SELECT started_at FROM sessions AS s WHERE s.id = session_id) END AS session_started_at,
+       coalesce((SELECT user_email FROM sessions AS s WHERE s.id = session_id),
+                (SELECT user_email FROM sessions_archive AS s WHERE s.id = session_id)) AS session_user_email
 FROM audit_events
 WHERE tenant_id = current_tenant() AND ($1::timestamptz IS NULL OR (at, id) < ($1, $2::bigint))
   AND ($4::text IS NULL OR actor_id = $4) AND ($5::text IS NULL OR action = $5) AND ($6::text IS NULL OR subject_id = $6)
   AND ($7::boolean IS NULL OR is_refused = $7) AND ($8::timestamptz IS NULL OR at >= $8) AND ($9::timestamptz IS NULL OR at < $9)
 ORDER BY at DESC, id DESC LIMIT $3";
 
-const LIST_OF_ALL: &str = "-- audit_events::list_of_all
+const LIST_OF_NO_TENANT: &str = "-- audit_events::list_of_no_tenant
 SELECT id, tenant_id, at, actor, actor_id, token_id, action, subject_type, subject_id, license_id, session_id, before, after, details, address,
        request_id, is_refused,
-       CASE WHEN action = 'session.acquired' THEN at ELSE (SELECT started_at FROM sessions AS s WHERE s.id = session_id) END AS session_started_at
+       CASE WHEN action = 'session.acquired' THEN at ELSE (SELECT started_at FROM sessions AS s WHERE s.id = session_id) END AS session_started_at,
+       coalesce((SELECT user_email FROM sessions AS s WHERE s.id = session_id),
+                (SELECT user_email FROM sessions_archive AS s WHERE s.id = session_id)) AS session_user_email
 FROM audit_events
-WHERE ($1::timestamptz IS NULL OR (at, id) < ($1, $2::bigint))
+WHERE tenant_id IS NULL AND ($1::timestamptz IS NULL OR (at, id) < ($1, $2::bigint))
   AND ($4::text IS NULL OR actor_id = $4) AND ($5::text IS NULL OR action = $5) AND ($6::text IS NULL OR subject_id = $6)
   AND ($7::boolean IS NULL OR is_refused = $7) AND ($8::timestamptz IS NULL OR at >= $8) AND ($9::timestamptz IS NULL OR at < $9)
 ORDER BY at DESC, id DESC LIMIT $3";
 
 const AT: &str = "-- audit_events::at
-SELECT id FROM audit_events WHERE at = $1";
+SELECT id FROM audit_events WHERE at = $1 AND tenant_id IS NOT DISTINCT FROM current_tenant()";
 
 const FIND: &str = "-- audit_events::find
 SELECT id, tenant_id, at, actor, actor_id, token_id, action, subject_type, subject_id, license_id, session_id, before, after, details, address,
        request_id, is_refused,
-       CASE WHEN action = 'session.acquired' THEN at ELSE (SELECT started_at FROM sessions AS s WHERE s.id = session_id) END AS session_started_at
+       CASE WHEN action = 'session.acquired' THEN at ELSE (SELECT started_at FROM sessions AS s WHERE s.id = session_id) END AS session_started_at,
+       coalesce((SELECT user_email FROM sessions AS s WHERE s.id = session_id),
+                (SELECT user_email FROM sessions_archive AS s WHERE s.id = session_id)) AS session_user_email
 FROM audit_events WHERE at = $1 AND id = $2";
 
 /// Every statement.
-pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_ALL, AT, FIND];
+pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_NO_TENANT, AT, FIND];
 
-/// Rows after a position, the newest first: of one tenant, or for staff of all.
+/// Rows after a position, the newest first: of the transaction's tenant, or for staff of no tenant.
 pub(super) async fn list(
     transaction: &Transaction,
     filter: &Filter,
     after: Option<Position>,
     rows: i64,
-    is_of_all: bool,
+    is_of_no_tenant: bool,
 ) -> Result<Vec<Row>, db::Error> {
     in_order(transaction).await?;
-    let sql = if is_of_all { LIST_OF_ALL } else { LIST };
+    let sql = if is_of_no_tenant { LIST_OF_NO_TENANT } else { LIST };
     let (at, number) = (after.map(|after| after.at), after.map(|after| after.id.as_u64_pair().1.cast_signed()));
     let actor = filter.actor.map(|actor| actor.to_string());
     let Filter { action, subject, refused, from, until, .. } = filter;

@@ -47,12 +47,6 @@ WHERE tenant_id = current_tenant() AND ($1::timestamptz IS NULL OR (created_at, 
   AND ($4::uuid IS NULL OR license_id = $4) AND ($5::text IS NULL OR hardware_id = $5)
 ORDER BY created_at DESC, id DESC LIMIT $3";
 
-const LIST_OF_ALL: &str = "-- hardware_blocks::list_of_all
-SELECT id, tenant_id, license_id, hardware_id, until, created_at FROM hardware_blocks
-WHERE ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
-  AND ($4::uuid IS NULL OR license_id = $4) AND ($5::text IS NULL OR hardware_id = $5)
-ORDER BY created_at DESC, id DESC LIMIT $3";
-
 const FIND: &str = "-- hardware_blocks::find
 SELECT id, tenant_id, license_id, hardware_id, until, created_at FROM hardware_blocks WHERE id = $1";
 
@@ -74,7 +68,7 @@ const LICENSE: &str = "-- hardware_blocks::license
 SELECT tenant_id FROM licenses WHERE id = $1";
 
 /// Every statement.
-pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_ALL, FIND, OF_DEVICE, BLOCK, DELETE, LICENSE];
+pub(crate) const STATEMENTS: &[&str] = &[LIST, FIND, OF_DEVICE, BLOCK, DELETE, LICENSE];
 
 /// A device, as a license knows it.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +87,7 @@ pub(super) struct Filter {
 
 pub(super) async fn list(transaction: &Transaction, page: &Page, filter: &Filter) -> Result<Vec<Row>, db::Error> {
     let (license, hardware) = (filter.license.map(LicenseId::as_uuid), filter.hardware.as_ref().map(HardwareId::as_str));
-    transaction.query(page.statement(LIST, LIST_OF_ALL), &[&page.at(), &page.id(), &page.rows(), &license, &hardware]).await
+    transaction.query(LIST, &[&page.at(), &page.id(), &page.rows(), &license, &hardware]).await
 }
 
 pub(super) async fn find(transaction: &Transaction, id: BlockId) -> Result<Option<HardwareBlock>, db::Error> {

@@ -122,13 +122,6 @@ WHERE tenant_id = $7 AND ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2:
   AND ($4::text IS NULL OR status = $4) AND ($5::text IS NULL OR key_last_four = $5) AND ($6::timestamptz IS NULL OR expires_at < $6)
 ORDER BY created_at DESC, id DESC LIMIT $3";
 
-const LIST_OF_ALL: &str = "-- licenses::list_of_all
-SELECT id, tenant_id, name, key_last_four, tier, status, seats_total, overage, session_ttl_seconds, seat_unit, requires_token,
-       starts_at, expires_at, features, version, created_at, updated_at FROM licenses
-WHERE ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
-  AND ($4::text IS NULL OR status = $4) AND ($5::text IS NULL OR key_last_four = $5) AND ($6::timestamptz IS NULL OR expires_at < $6)
-ORDER BY created_at DESC NULLS LAST, id DESC NULLS LAST LIMIT $3";
-
 // A document that was signed for an older version is not shown: the next one is on its way.
 const FIND: &str = "-- licenses::find
 SELECT id, tenant_id, name, key_last_four, tier, status, seats_total, overage, session_ttl_seconds, seat_unit, requires_token,
@@ -158,13 +151,12 @@ SELECT t.tier, t.seat_limit - (SELECT coalesce(sum(l.seats_total), 0) FROM licen
 FROM tenants t WHERE t.id = $1";
 
 /// Every statement.
-pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_ALL, FIND, LOCK, INSERT, UPDATE, ROOM];
+pub(crate) const STATEMENTS: &[&str] = &[LIST, FIND, LOCK, INSERT, UPDATE, ROOM];
 
 /// Which licenses are wanted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Filter {
-    /// Of one tenant; None: of all, for staff.
-    pub(super) tenant: Option<TenantId>,
+    pub(super) tenant: TenantId,
     pub(super) status: Option<LicenseStatus>,
     pub(super) key_last_four: Option<String>,
     pub(super) expires_before: Option<Timestamp>,
@@ -172,10 +164,8 @@ pub(super) struct Filter {
 
 pub(super) async fn list(transaction: &Transaction, page: &Page, filter: &Filter) -> Result<Vec<Row>, db::Error> {
     let (at, id, rows, status) = (page.at(), page.id(), page.rows(), filter.status.map(LicenseStatus::as_str));
-    match filter.tenant.map(TenantId::as_uuid) {
-        Some(tenant) => transaction.query(LIST, &[&at, &id, &rows, &status, &filter.key_last_four, &filter.expires_before, &tenant]).await,
-        None => transaction.query(LIST_OF_ALL, &[&at, &id, &rows, &status, &filter.key_last_four, &filter.expires_before]).await,
-    }
+    let tenant = filter.tenant.as_uuid();
+    transaction.query(LIST, &[&at, &id, &rows, &status, &filter.key_last_four, &filter.expires_before, &tenant]).await
 }
 
 /// A license, and its document if it is signed as the license is now.

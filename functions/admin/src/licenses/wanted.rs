@@ -18,19 +18,6 @@ const LONGEST_TTL: u32 = 86_400;
 const MOST_FEATURES: usize = 64;
 const LONGEST_FEATURE: usize = 64;
 
-const NAMES: &[&str] = &[
-    "name",
-    "tier",
-    "seats_total",
-    "overage",
-    "session_ttl_seconds",
-    "seat_unit",
-    "requires_token",
-    "starts_at",
-    "expires_at",
-    "features",
-];
-
 /// A license to be.
 #[derive(ToSchema)]
 pub(super) struct NewLicense {
@@ -63,9 +50,8 @@ pub(super) struct NewLicense {
 }
 
 impl NewLicense {
-    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    pub(super) fn read(mut fields: Fields<'_>) -> Result<Self, ApiError> {
         let usual_ttl = u32::try_from(DEFAULT_SESSION_TTL.as_secs()).unwrap_or(LONGEST_TTL);
-        let mut fields = Fields::parse(body, NAMES)?;
         let (name, tier) = (fields.required("name", Name::parse), fields.optional("tier", str::parse));
         let seats_total = fields.must("seats_total", whole(0..=MOST_SEATS));
         let overage = fields.may("overage", whole(0..=MOST_SEATS)).unwrap_or(0);
@@ -124,6 +110,7 @@ pub(super) struct LicenseChange {
     #[schema(minimum = 3, maximum = 86_400)]
     session_ttl_seconds: Option<u32>,
     seat_unit: Option<SeatUnit>,
+    /// Where it becomes true, those who have a seat keep it: from then on a token is needed to take one.
     requires_token: Option<bool>,
     /// Null: it always has begun.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -137,8 +124,7 @@ pub(super) struct LicenseChange {
 }
 
 impl LicenseChange {
-    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body, NAMES)?;
+    pub(super) fn read(mut fields: Fields<'_>) -> Result<Self, ApiError> {
         let change = Self {
             name: fields.change("name", text(Name::parse)),
             tier: fields.change("tier", text(str::parse)),
@@ -203,7 +189,28 @@ pub(super) fn key_end(text: &str) -> Result<String, &'static str> {
 mod tests {
     use super::*;
 
-    fn faults(parsed: Result<impl Sized, ApiError>) -> Vec<&'static str> {
+    const NAMES: [&str; 10] = [
+        "name",
+        "tier",
+        "seats_total",
+        "overage",
+        "session_ttl_seconds",
+        "seat_unit",
+        "requires_token",
+        "starts_at",
+        "expires_at",
+        "features",
+    ];
+
+    fn new(body: &str) -> Result<NewLicense, ApiError> {
+        NewLicense::read(Fields::strict(body.as_bytes()).unwrap())
+    }
+
+    fn change(body: &str) -> Result<LicenseChange, ApiError> {
+        LicenseChange::read(Fields::strict(body.as_bytes()).unwrap())
+    }
+
+    fn faults(parsed: Result<impl Sized, ApiError>) -> Vec<std::borrow::Cow<'static, str>> {
         match parsed {
             Err(ApiError::Invalid(faults)) => faults.into_iter().map(|fault| fault.field).collect(),
             Err(error) => panic!("{error:?}"),
@@ -213,8 +220,8 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_its_usual_value() {
-        let new = NewLicense::parse(br#"{"name": " A ", "seats_total": 3, "tier": null}"#).map_err(|_| ()).unwrap();
-        let license = new.license(TenantId::random(), Tier::Starter, "ABCD".to_owned(), platform::domain::from_millis(0));
+        let wanted = new(r#"{"name": " A ", "seats_total": 3, "tier": null}"#).map_err(|_| ()).unwrap();
+        let license = wanted.license(TenantId::random(), Tier::Starter, "ABCD".to_owned(), platform::domain::from_millis(0));
         assert_eq!((license.name.as_str(), license.tier, license.seats_total, license.overage), ("A", Tier::Starter, 3, 0));
         assert_eq!((license.session_ttl_seconds, license.seat_unit, license.requires_token), (360, SeatUnit::Device, false));
         assert_eq!((license.starts_at, license.expires_at, license.features.len(), license.version), (None, None, 0, 1));
@@ -224,14 +231,15 @@ mod tests {
     fn every_wrong_member_is_named() {
         let wrong = r#"{"name": "", "tier": "x", "seats_total": 1000001, "overage": -1, "session_ttl_seconds": 2, "seat_unit": "chair",
                         "requires_token": "yes", "starts_at": "today", "expires_at": "+12026-01-01T00:00:00Z", "features": ["a b"]}"#;
-        assert_eq!(faults(NewLicense::parse(wrong.as_bytes())), NAMES);
-        assert_eq!(faults(LicenseChange::parse(wrong.as_bytes())), NAMES);
-        assert_eq!(faults(NewLicense::parse(b"{}")), ["name", "seats_total"]);
-        assert_eq!(faults(LicenseChange::parse(b"{}")), Vec::<&str>::new());
+        assert_eq!(faults(new(wrong)), NAMES);
+        assert_eq!(faults(change(wrong)), NAMES);
+        assert_eq!(faults(new("{}")), ["name", "seats_total"]);
+        assert_eq!(faults(change("{}")), Vec::<&str>::new());
+        assert_eq!(faults(change(r#"{"seat_total": 1, "expiry_at": "2026-01-01T00:00:00Z"}"#)), ["seat_total", "expiry_at"]);
         let (ends, nulls) =
             (["starts_at", "expires_at"], NAMES.iter().map(|name| format!("\"{name}\": null")).collect::<Vec<_>>().join(", "));
         let cannot: Vec<&str> = NAMES.iter().copied().filter(|name| !ends.contains(name)).collect();
-        assert_eq!(faults(LicenseChange::parse(format!("{{{nulls}}}").as_bytes())), cannot);
+        assert_eq!(faults(change(&format!("{{{nulls}}}"))), cannot);
         for (member, value) in [
             ("session_ttl_seconds", "86401".to_owned()),
             ("features", format!("[\"{}\"]", "x".repeat(65))),
@@ -240,16 +248,14 @@ mod tests {
             ("starts_at", "\"1969-12-31T23:59:59.999Z\"".to_owned()),
             ("expires_at", "\"2026-01-01\"".to_owned()),
         ] {
-            assert_eq!(faults(LicenseChange::parse(format!("{{\"{member}\": {value}}}").as_bytes())), [member], "{value}");
+            assert_eq!(faults(change(&format!("{{\"{member}\": {value}}}"))), [member], "{value}");
         }
     }
 
     #[test]
     fn a_license_is_over_after_it_has_begun() {
         let window = |start: &str, end: &str| {
-            faults(NewLicense::parse(
-                format!(r#"{{"name": "A", "seats_total": 1, "starts_at": "{start}", "expires_at": "{end}"}}"#).as_bytes(),
-            ))
+            faults(new(&format!(r#"{{"name": "A", "seats_total": 1, "starts_at": "{start}", "expires_at": "{end}"}}"#)))
         };
         assert_eq!(window("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.001Z"), Vec::<&str>::new());
         assert_eq!(window("2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00"), ["expires_at"]);

@@ -31,6 +31,8 @@ pub(crate) struct Session {
     /// The number of its seat.
     #[schema(minimum = 1)]
     pub(super) seat: u32,
+    /// Other live sessions are on the same seat: programs or users of one device. The seat is free when the last of them has ended.
+    pub(super) shares_seat: bool,
     #[schema(example = "7c:50:79:3e:f2:01")]
     pub(super) hardware_id: String,
     #[schema(format = Email)]
@@ -72,6 +74,12 @@ impl Found {
         }
         self
     }
+
+    /// The same as it was before it was ended.
+    pub(super) fn as_it_lived(&self) -> Self {
+        let session = Session { state: SessionState::Live, ended_at: None, ended_reason: None, ..self.session.clone() };
+        Self { session, ..self.clone() }.alive_until(None)
+    }
 }
 
 pub(super) fn found(row: &Row) -> Result<Found, db::Error> {
@@ -84,6 +92,7 @@ pub(super) fn found(row: &Row) -> Result<Found, db::Error> {
         tenant_id: id(row, "tenant_id", TenantId::from_uuid)?,
         license_id,
         seat: SeatNumber::new(whole(row, "seat")?).map(SeatNumber::get).ok_or_else(|| db::Error::Record("seat is 0".to_owned()))?,
+        shares_seat: row.try_get("shares_seat")?,
         hardware_id: row.try_get("hardware_id")?,
         user_email: row.try_get("user_email")?,
         state: if ended_at.is_none() { SessionState::Live } else { SessionState::Ended },
@@ -100,6 +109,27 @@ pub(super) fn found(row: &Row) -> Result<Found, db::Error> {
 /// Where a row stands in its list.
 pub(super) fn position(row: &Row) -> Result<Position, db::Error> {
     Ok(Position { at: row.try_get("started_at")?, id: row.try_get("id")? })
+}
+
+/// What is told of a session beside its own row. Its seat is looked for by the index of seats.
+macro_rules! told {
+    ($session:literal) => {
+        concat!(
+            "(SELECT session_ttl_seconds FROM licenses WHERE licenses.id = ",
+            $session,
+            ".license_id),
+       ",
+            $session,
+            ".ended_at IS NULL AND EXISTS (SELECT FROM sessions AS other WHERE other.license_id = ",
+            $session,
+            ".license_id AND other.ended_reason IS NULL
+         AND other.seat = ",
+            $session,
+            ".seat AND other.id <> ",
+            $session,
+            ".id) AS shares_seat"
+        )
+    };
 }
 
 /// The sessions of some that live, or ended in one way: read by an index that has them in the list's order. Of those that are not wanted
@@ -126,7 +156,9 @@ macro_rules! list {
             "-- sessions::",
             $name,
             "
-SELECT page.*, (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = page.license_id) FROM (",
+SELECT page.*, ",
+            told!("page"),
+            " FROM (",
             run!($whose, "live", $is_live),
             "
   UNION ALL ",
@@ -144,7 +176,6 @@ SELECT page.*, (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = pag
 }
 
 const LIST: &str = list!("list", "tenant_id = current_tenant()", "ended_at IS NULL");
-const LIST_OF_ALL: &str = list!("list_of_all", "true", "ended_at IS NULL");
 // Of a license that the caller does not see nothing is read: not even to be hidden, row by row. Who lives is in the index of its seats.
 const LIST_OF_LICENSE: &str =
     list!("list_of_license", "license_id = $7 AND EXISTS (SELECT FROM licenses WHERE id = $7)", "ended_reason IS NULL");
@@ -172,7 +203,9 @@ macro_rules! list_of_somebody {
             "-- sessions::",
             $name,
             "
-SELECT page.*, (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = page.license_id) FROM (",
+SELECT page.*, ",
+            told!("page"),
+            " FROM (",
             run_of_somebody!($whose, "ended_at IS NULL AND 'live' = ANY ($4::text[])"),
             "
   UNION ALL ",
@@ -185,25 +218,43 @@ SELECT page.*, (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = pag
 
 // The tenant stands beside the person in the index: how much somebody of another tenant does is not to be told by the time it takes.
 const LIST_OF_SOMEBODY: &str = list_of_somebody!("list_of_somebody", "tenant_id = current_tenant()");
-const LIST_OF_SOMEBODY_ANYWHERE: &str = list_of_somebody!("list_of_somebody_anywhere", "true");
 
 // The license and the moment lead to a row, or to a few.
-const FIND: &str = "-- sessions::find
-SELECT found.*, (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = found.license_id) FROM (
+const FIND: &str = concat!(
+    "-- sessions::find
+SELECT found.*, ",
+    told!("found"),
+    " FROM (
   SELECT id, tenant_id, license_id, seat, hardware_id, user_email, started_at, expires_at, ended_at, ended_reason FROM sessions
   WHERE license_id = $1 AND started_at = $2 AND ended_reason IS NULL
   UNION ALL
   SELECT id, tenant_id, license_id, seat, hardware_id, user_email, started_at, expires_at, ended_at, ended_reason FROM sessions
-  WHERE license_id = $1 AND started_at = $2 AND ended_at IS NOT NULL AND ended_reason IN ('expired', 'released', 'revoked')) AS found";
+  WHERE license_id = $1 AND started_at = $2 AND ended_at IS NOT NULL AND ended_reason IN ('expired', 'released', 'revoked')) AS found"
+);
 
 // Not before it began: the engine's clock is another one.
-const REVOKE: &str = "-- sessions::revoke
+const REVOKE: &str = concat!(
+    "-- sessions::revoke
 UPDATE sessions SET ended_at = greatest($2, started_at), ended_reason = 'revoked' WHERE id = $1 AND ended_at IS NULL
 RETURNING id, tenant_id, license_id, seat, hardware_id, user_email, started_at, expires_at, ended_at, ended_reason,
+          ",
+    told!("sessions")
+);
+
+// In the order of their ids, as all who end several sessions lock them. Addresses are compared as they are when a seat is acquired.
+const REVOKE_OF_USER: &str = "-- sessions::revoke_of_user
+WITH live AS (
+    SELECT s.id FROM sessions s JOIN licenses l ON l.id = s.license_id
+    WHERE l.tenant_id = current_tenant() AND l.requires_token AND s.ended_reason IS NULL AND lower(s.user_email) = lower($1)
+    ORDER BY s.id FOR NO KEY UPDATE OF s
+)
+UPDATE sessions SET ended_at = greatest($2, started_at), ended_reason = 'revoked'
+FROM live WHERE sessions.id = live.id AND sessions.ended_reason IS NULL
+RETURNING sessions.id, tenant_id, license_id, seat, hardware_id, user_email, started_at, expires_at, ended_at, ended_reason,
           (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = sessions.license_id)";
 
 /// Every statement.
-pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_ALL, LIST_OF_LICENSE, LIST_OF_SOMEBODY, LIST_OF_SOMEBODY_ANYWHERE, FIND, REVOKE];
+pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_LICENSE, LIST_OF_SOMEBODY, FIND, REVOKE, REVOKE_OF_USER];
 
 /// Which sessions are wanted.
 #[derive(Debug, Default)]
@@ -238,11 +289,11 @@ pub(super) async fn list(transaction: &Transaction, page: &Page, filter: &Filter
     let params: [&(dyn ToSql + Sync); 10] =
         [&page.at(), &page.id(), &page.rows(), &filter.states(), &filter.from, &filter.until, &license, &email, &filter.own, &hardware];
     if email.is_some() || filter.own.is_some() || hardware.is_some() {
-        transaction.query(page.statement(LIST_OF_SOMEBODY, LIST_OF_SOMEBODY_ANYWHERE), &params).await
+        transaction.query(LIST_OF_SOMEBODY, &params).await
     } else if license.is_some() {
         transaction.query(LIST_OF_LICENSE, &params[..7]).await
     } else {
-        transaction.query(page.statement(LIST, LIST_OF_ALL), &params[..6]).await
+        transaction.query(LIST, &params[..6]).await
     }
 }
 
@@ -252,6 +303,11 @@ pub(super) async fn find(transaction: &Transaction, name: &SessionRef) -> Result
     let rows = transaction.query(FIND, &[&name.license.as_uuid(), &started_at]).await?;
     let candidates = rows.iter().map(found).collect::<Result<Vec<_>, _>>()?;
     Ok(candidates.into_iter().find(|found| name.is_of(found.key)))
+}
+
+/// Ends the live sessions of an address on licenses of the transaction's tenant that require a token.
+pub(super) async fn revoke_of_user(transaction: &Transaction, email: &str, now: Timestamp) -> Result<Vec<Found>, db::Error> {
+    transaction.query(REVOKE_OF_USER, &[&email, &now]).await?.iter().map(found).collect()
 }
 
 /// Ends a session. None: it has ended already.

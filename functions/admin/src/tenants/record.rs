@@ -1,7 +1,7 @@
 //! The statements on tenants.
 
 use platform::{
-    db::{self, Scope, Transaction},
+    db::{self, Transaction},
     domain::{Email, LicenseId, Name, TenantId, TenantStatus, Tier, Timestamp, UserId, rfc3339_millis},
     web::{ApiError, Conflict},
 };
@@ -10,7 +10,6 @@ use tokio_postgres::Row;
 use utoipa::ToSchema;
 
 use crate::{
-    AdminParts,
     page::Page,
     read::{id, number, whole, word},
 };
@@ -73,7 +72,7 @@ const FIND: &str = "-- tenants::find
 SELECT id, name, tier, status, seat_limit, version, created_at, updated_at FROM tenants WHERE id = $1";
 
 // Whoever changes a tenant, or who owns it, comes one after another.
-const LOCK: &str = "-- tenants::lock
+pub(crate) const LOCK: &str = "-- tenants::lock
 SELECT id, name, tier, status, seat_limit, version, created_at, updated_at FROM tenants WHERE id = $1 FOR NO KEY UPDATE";
 
 const INSERT: &str = "-- tenants::insert
@@ -81,7 +80,7 @@ INSERT INTO tenants (id, name, tier, seat_limit, created_at, updated_at) VALUES 
 RETURNING id, name, tier, status, seat_limit, version, created_at, updated_at";
 
 const INSERT_OWNER: &str = "-- tenants::insert_owner
-INSERT INTO users (id, tenant_id, email, role, created_at, updated_at) VALUES ($1, $2, $3, 'owner', $4, $4)";
+INSERT INTO users (id, tenant_id, email, role, invited_at, created_at, updated_at) VALUES ($1, $2, $3, 'owner', $4, $4, $4)";
 
 const UPDATE: &str = "-- tenants::update
 UPDATE tenants SET name = $2, tier = $3, seat_limit = $4, status = $5, version = version + 1, updated_at = $6 WHERE id = $1
@@ -93,8 +92,9 @@ SELECT id FROM licenses WHERE tenant_id = $1";
 /// Every statement.
 pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_ALL, FIND, LOCK, INSERT, INSERT_OWNER, UPDATE, LICENSES];
 
-pub(super) async fn list(transaction: &Transaction, page: &Page) -> Result<Vec<Row>, db::Error> {
-    transaction.query(page.statement(LIST, LIST_OF_ALL), &[&page.at(), &page.id(), &page.rows()]).await
+/// Rows of a page: the transaction's tenant, or for staff all of them.
+pub(super) async fn list(transaction: &Transaction, page: &Page, is_of_all: bool) -> Result<Vec<Row>, db::Error> {
+    transaction.query(if is_of_all { LIST_OF_ALL } else { LIST }, &[&page.at(), &page.id(), &page.rows()]).await
 }
 
 pub(super) async fn find(transaction: &Transaction, id: TenantId) -> Result<Option<Tenant>, db::Error> {
@@ -106,12 +106,12 @@ pub(super) async fn lock(transaction: &Transaction, id: TenantId) -> Result<Opti
     transaction.first(LOCK, &[&id.as_uuid()]).await?.as_ref().map(tenant).transpose()
 }
 
-/// Locks a tenant whose affairs are to be changed, so that they are changed one after another.
+/// Whether a tenant that was to be locked is there, and not closed for good.
 ///
 /// # Errors
-/// [`ApiError::NotFound`], or that the tenant is closed for good.
-pub(crate) async fn lock_open(transaction: &Transaction, id: TenantId) -> Result<(), ApiError> {
-    match lock(transaction, id).await? {
+/// [`ApiError::NotFound`], or that the tenant is closed.
+pub(crate) fn must_be_open(locked: Option<&Row>) -> Result<(), ApiError> {
+    match locked.map(tenant).transpose()? {
         None => Err(ApiError::NotFound),
         Some(tenant) if tenant.status == TenantStatus::Closed => Err(ApiError::Conflict(Conflict::TenantClosed)),
         Some(_) => Ok(()),
@@ -161,13 +161,10 @@ fn returned(rows: &[Row]) -> Result<Tenant, db::Error> {
     rows.first().map_or_else(|| Err(db::Error::Record("a tenant that was written is not there".to_owned())), tenant)
 }
 
-/// For staff who act for a tenant.
+/// Whether there is such a tenant.
 ///
 /// # Errors
-/// [`ApiError::Invalid`] if there is no such tenant.
-pub(crate) async fn must_exist(parts: &AdminParts, id: TenantId) -> Result<(), ApiError> {
-    let transaction = parts.database.begin(Scope::Tenant(id)).await?;
-    let found = find(&transaction, id).await?;
-    transaction.commit().await?;
-    found.map(drop).ok_or_else(|| ApiError::invalid("x-tenant-id", "must be the id of a tenant"))
+/// Any [`db::Error`].
+pub(crate) async fn is_there(transaction: &Transaction, id: TenantId) -> Result<bool, db::Error> {
+    Ok(find(transaction, id).await?.is_some())
 }

@@ -28,6 +28,9 @@ pub(crate) struct Usage {
     /// Null where this is the tenant's licenses together.
     #[schema(value_type = Option<String>, example = "lic_5v5r9yb9w14dq8jk6c3y5fb2nc")]
     pub(super) license_id: Option<LicenseId>,
+    /// Whether it is over and counted to its end. If not, the numbers are what has been counted so far, and seats that are held now count as
+    /// held to the end of the current hour.
+    pub(super) complete: bool,
     /// Seats granted.
     pub(super) acquired: i64,
     /// Applications turned away because every seat was taken.
@@ -47,15 +50,15 @@ pub(crate) struct Usage {
 
 /// The first line of CSV.
 pub(super) const CSV_HEAD: &str = "starts_at,tenant_id,license_id,acquired,denied,overage,heartbeats,peak,average,seat_hours,distinct_users,\
-    distinct_hardware\r\n";
+    distinct_hardware,complete\r\n";
 
 impl Usage {
-    /// A line of CSV (RFC 4180). No cell is anybody's text: times, ids and numbers that are never negative, which no program takes for a
-    /// formula, and which need no quotes.
+    /// A line of CSV (RFC 4180). No cell is anybody's text: times, ids, truths and numbers that are never negative, which no program takes
+    /// for a formula, and which need no quotes.
     pub(super) fn csv(&self) -> String {
         let license = self.license_id.map(|license| license.to_string()).unwrap_or_default();
         format!(
-            "{},{},{license},{},{},{},{},{},{},{},{},{}\r\n",
+            "{},{},{license},{},{},{},{},{},{},{},{},{},{}\r\n",
             rfc3339(self.starts_at),
             self.tenant_id,
             self.acquired,
@@ -67,9 +70,12 @@ impl Usage {
             self.seat_hours,
             self.distinct_users,
             self.distinct_hardware,
+            self.complete,
         )
     }
 }
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// An hour or a day.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -94,13 +100,23 @@ impl Span {
         }
     }
 
-    /// Seconds of it that are counted: of a day the hours that are over.
-    fn seconds(self, start: Timestamp, now: Timestamp) -> f64 {
-        let hours = match self {
+    const fn hours(self) -> u32 {
+        match self {
             Self::Hour => 1,
-            Self::Day => ((now - start).num_hours()).clamp(1, 24),
-        };
-        Duration::from_secs(3600).as_secs_f64() * f64::from(u8::try_from(hours).unwrap_or(24))
+            Self::Day => 24,
+        }
+    }
+
+    /// Seconds of it that are counted: of a day the hours that have begun.
+    fn seconds(self, start: Timestamp, now: Timestamp) -> f64 {
+        let past = (now - start).to_std().unwrap_or_default();
+        let begun = past.as_millis().div_ceil(HOUR.as_millis());
+        HOUR.as_secs_f64() * f64::from(u32::try_from(begun).unwrap_or(u32::MAX).clamp(1, self.hours()))
+    }
+
+    /// Whether it is over by our clock and by the roll-up, which has totaled every hour before a moment for good.
+    fn is_complete(self, start: Timestamp, now: Timestamp, closed_until: Timestamp) -> bool {
+        start + HOUR * self.hours() <= now.min(closed_until)
     }
 }
 
@@ -116,37 +132,23 @@ pub(super) struct Filter {
 }
 
 const LIST: &str = "-- usage::list
-SELECT tenant_id, subject_id, is_of_tenant, starts_at, acquired, denied, overage, heartbeats, peak, seat_seconds, users, devices
+SELECT tenant_id, subject_id, is_of_tenant, starts_at, acquired, denied, overage, heartbeats, peak, seat_seconds, users, devices,
+       (SELECT closed_until FROM usage_closing) AS closed_until
 FROM usage_totals
 WHERE tenant_id = current_tenant() AND ($1::timestamptz IS NULL OR (starts_at, subject_id) < ($1, $2::uuid))
   AND span = $4 AND is_of_tenant = $5 AND ($6::uuid IS NULL OR subject_id = $6)
   AND ($7::timestamptz IS NULL OR starts_at >= $7) AND ($8::timestamptz IS NULL OR starts_at < $8)
 ORDER BY starts_at DESC, subject_id DESC LIMIT $3";
 
-const LIST_OF_ALL: &str = "-- usage::list_of_all
-SELECT tenant_id, subject_id, is_of_tenant, starts_at, acquired, denied, overage, heartbeats, peak, seat_seconds, users, devices
-FROM usage_totals
-WHERE ($1::timestamptz IS NULL OR (starts_at, subject_id) < ($1, $2::uuid))
-  AND span = $4 AND is_of_tenant = $5 AND ($6::uuid IS NULL OR subject_id = $6)
-  AND ($7::timestamptz IS NULL OR starts_at >= $7) AND ($8::timestamptz IS NULL OR starts_at < $8)
-ORDER BY starts_at DESC, subject_id DESC LIMIT $3";
-
 /// Every statement.
-pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_ALL];
+pub(crate) const STATEMENTS: &[&str] = &[LIST];
 
-/// Rows after a position, the newest first: of one tenant, or for staff of all.
-pub(super) async fn list(
-    transaction: &Transaction,
-    filter: Filter,
-    after: Option<Position>,
-    rows: i64,
-    is_of_all: bool,
-) -> Result<Vec<Row>, db::Error> {
+/// Rows after a position, the newest first.
+pub(super) async fn list(transaction: &Transaction, filter: Filter, after: Option<Position>, rows: i64) -> Result<Vec<Row>, db::Error> {
     in_order(transaction).await?;
-    let sql = if is_of_all { LIST_OF_ALL } else { LIST };
     let (at, id): (Option<Timestamp>, Option<Uuid>) = (after.map(|after| after.at), after.map(|after| after.id));
     let license = filter.license.map(LicenseId::as_uuid);
-    transaction.query(sql, &[&at, &id, &rows, &filter.span.as_str(), &filter.is_of_tenants, &license, &filter.from, &filter.until]).await
+    transaction.query(LIST, &[&at, &id, &rows, &filter.span.as_str(), &filter.is_of_tenants, &license, &filter.from, &filter.until]).await
 }
 
 pub(super) fn usage(row: &Row, span: Span, now: Timestamp) -> Result<Usage, db::Error> {
@@ -159,6 +161,7 @@ pub(super) fn usage(row: &Row, span: Span, now: Timestamp) -> Result<Usage, db::
         starts_at,
         tenant_id: id(row, "tenant_id", TenantId::from_uuid)?,
         license_id: (!is_of_tenant).then_some(license),
+        complete: span.is_complete(starts_at, now, row.try_get("closed_until")?),
         acquired: row.try_get("acquired")?,
         denied: row.try_get("denied")?,
         overage: row.try_get("overage")?,
@@ -181,12 +184,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_that_is_not_over_is_averaged_over_the_hours_that_are() {
+    fn day_that_is_not_over_is_averaged_over_the_hours_begun() {
         let start: Timestamp = "2026-01-05T00:00:00Z".parse().unwrap();
         let hours = |span: Span, now: &str| span.seconds(start, now.parse().unwrap()) / 3600.0;
-        for (now, expected) in [("2026-01-05T00:30:00Z", 1.0), ("2026-01-05T07:59:59Z", 7.0), ("2026-03-01T00:00:00Z", 24.0)] {
+        for (now, expected) in [
+            ("2026-01-05T00:00:00Z", 1.0),
+            ("2026-01-05T00:30:00Z", 1.0),
+            ("2026-01-05T07:59:59Z", 8.0),
+            ("2026-01-05T08:00:00Z", 8.0),
+            ("2026-01-05T08:00:01Z", 9.0),
+            ("2026-03-01T00:00:00Z", 24.0),
+        ] {
             assert!((hours(Span::Day, now) - expected).abs() < 1e-9, "{now}");
         }
         assert!((hours(Span::Hour, "2026-03-01T00:00:00Z") - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn hour_or_day_is_complete_once_over_and_totaled_for_good() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let is_complete = |span: Span, now: &str, closed: &str| span.is_complete(at("2026-01-05T10:00:00Z"), at(now), at(closed));
+        assert!(is_complete(Span::Hour, "2026-01-05T11:03:00Z", "2026-01-05T11:00:00Z"));
+        assert!(!is_complete(Span::Hour, "2026-01-05T11:03:00Z", "2026-01-05T10:00:00Z"), "its last minutes are not rolled up");
+        assert!(!is_complete(Span::Hour, "2026-01-05T10:59:59Z", "2026-02-01T00:00:00Z"));
+        let is_complete = |now: &str, closed: &str| Span::Day.is_complete(at("2026-01-05T00:00:00Z"), at(now), at(closed));
+        assert!(
+            is_complete("2026-01-06T00:03:00Z", "2026-01-06T00:00:00Z") && !is_complete("2026-01-06T00:03:00Z", "2026-01-05T23:00:00Z")
+        );
     }
 }

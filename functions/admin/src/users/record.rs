@@ -52,43 +52,50 @@ pub(super) fn user(row: &Row) -> Result<User, db::Error> {
 }
 
 const LIST: &str = "-- users::list
-SELECT id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at FROM users
+SELECT id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at FROM users
 WHERE tenant_id = current_tenant() AND ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
-  AND ($4::text IS NULL OR role = $4) AND ($5::text IS NULL OR status = $5) AND ($6::text IS NULL OR lower(email) = lower($6))
-ORDER BY created_at DESC, id DESC LIMIT $3";
-
-const LIST_OF_ALL: &str = "-- users::list_of_all
-SELECT id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at FROM users
-WHERE ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2::uuid))
-  AND ($4::text IS NULL OR role = $4) AND ($5::text IS NULL OR status = $5) AND ($6::text IS NULL OR lower(email) = lower($6))
+  AND ($4::text IS NULL OR role = $4) AND ($5::text IS NULL OR shown_status = $5) AND ($6::text IS NULL OR lower(email) = lower($6))
 ORDER BY created_at DESC, id DESC LIMIT $3";
 
 const FIND: &str = "-- users::find
-SELECT id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at FROM users WHERE id = $1";
+SELECT id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at FROM users WHERE id = $1";
 
 const LOCK: &str = "-- users::lock
-SELECT id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at FROM users WHERE id = $1 FOR NO KEY UPDATE";
+SELECT id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at FROM users WHERE id = $1 FOR NO KEY UPDATE";
 
 const INSERT: &str = "-- users::insert
-INSERT INTO users (id, tenant_id, email, role, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)
-RETURNING id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at";
+INSERT INTO users (id, tenant_id, email, role, invited_at, invited_by, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $5, $5)
+RETURNING id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at";
 
-// Somebody who comes back is known again if a provider has vouched before.
+// Somebody who has declined may be invited again, and is the same user.
+const LOCK_DECLINED: &str = "-- users::lock_declined
+SELECT id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at FROM users
+WHERE tenant_id = $1 AND lower(email) = lower($2) AND shown_status = 'declined' FOR NO KEY UPDATE";
+
+const INVITE_AGAIN: &str = "-- users::invite_again
+UPDATE users SET role = $2, status = 'invited', declined_at = NULL, invited_at = $3, invited_by = $4, version = version + 1, updated_at = $3
+WHERE id = $1
+RETURNING id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at";
+
+// Somebody who comes back is known again if a provider has vouched before, and else invited again.
 const UPDATE: &str = "-- users::update
 UPDATE users SET role = $2, version = version + 1, updated_at = $4,
-    status = CASE WHEN $3 = 'active' AND provider_subject IS NULL THEN 'invited' ELSE $3 END
+    status = CASE WHEN $3 = 'active' AND provider_subject IS NULL THEN 'invited' WHEN $3 = 'declined' THEN 'deactivated' ELSE $3 END,
+    declined_at = CASE WHEN $3 = 'declined' THEN declined_at END,
+    invited_at = CASE WHEN $3 = 'active' AND provider_subject IS NULL THEN $4 ELSE invited_at END
 WHERE id = $1
-RETURNING id, tenant_id, email, role, status, version, created_at, updated_at, last_seen_at";
+RETURNING id, tenant_id, email, role, shown_status AS status, version, created_at, updated_at, last_seen_at";
 
 // While one owner is active, an invitation that nobody has taken up does not stand in for it.
 const OTHER_OWNER: &str = "-- users::other_owner
 SELECT FROM users WHERE tenant_id = $1 AND id <> $2 AND role = 'owner' AND (status = 'active' OR ($3 AND status = 'invited')) LIMIT 1";
 
 const REVOKE_TOKENS: &str = "-- users::revoke_tokens
-UPDATE access_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL RETURNING id";
+UPDATE access_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND (scopes <@ $3) IS NOT TRUE
+RETURNING id";
 
 /// Every statement.
-pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_ALL, FIND, LOCK, INSERT, UPDATE, OTHER_OWNER, REVOKE_TOKENS];
+pub(crate) const STATEMENTS: &[&str] = &[LIST, FIND, LOCK, LOCK_DECLINED, INSERT, INVITE_AGAIN, UPDATE, OTHER_OWNER, REVOKE_TOKENS];
 
 /// Which users are wanted.
 #[derive(Debug, Default)]
@@ -101,7 +108,7 @@ pub(super) struct Filter {
 pub(super) async fn list(transaction: &Transaction, page: &Page, filter: &Filter) -> Result<Vec<Row>, db::Error> {
     let (role, status) = (filter.role.map(Standing::as_str), filter.status.map(UserStatus::as_str));
     let email = filter.email.as_ref().map(Email::as_str);
-    transaction.query(page.statement(LIST, LIST_OF_ALL), &[&page.at(), &page.id(), &page.rows(), &role, &status, &email]).await
+    transaction.query(LIST, &[&page.at(), &page.id(), &page.rows(), &role, &status, &email]).await
 }
 
 pub(super) async fn find(transaction: &Transaction, id: UserId) -> Result<Option<User>, db::Error> {
@@ -113,16 +120,35 @@ pub(super) async fn lock(transaction: &Transaction, id: UserId) -> Result<Option
     transaction.first(LOCK, &[&id.as_uuid()]).await?.as_ref().map(user).transpose()
 }
 
-/// Invites somebody. None: the tenant has a user of that address.
+/// The user of this address who has declined, whom nobody else changes until the transaction's end.
+pub(super) async fn lock_declined(transaction: &Transaction, tenant: TenantId, email: &Email) -> Result<Option<User>, db::Error> {
+    transaction.first(LOCK_DECLINED, &[&tenant.as_uuid(), &email.as_str()]).await?.as_ref().map(user).transpose()
+}
+
+/// Invites a locked user again who has declined.
+pub(super) async fn invite_again(
+    transaction: &Transaction,
+    id: UserId,
+    role: Standing,
+    by: Option<UserId>,
+    now: Timestamp,
+) -> Result<User, db::Error> {
+    let by = by.map(UserId::as_uuid);
+    returned(&transaction.query(INVITE_AGAIN, &[&id.as_uuid(), &role.as_str(), &now, &by]).await?)
+}
+
+/// Invites somebody, `by` a user of the tenant. None: the tenant has a user of that address.
 pub(super) async fn insert(
     transaction: &Transaction,
     id: UserId,
     tenant: TenantId,
     email: &Email,
     role: Standing,
+    by: Option<UserId>,
     now: Timestamp,
 ) -> Result<Option<User>, db::Error> {
-    let made = transaction.query(INSERT, &[&id.as_uuid(), &tenant.as_uuid(), &email.as_str(), &role.as_str(), &now]).await;
+    let by = by.map(UserId::as_uuid);
+    let made = transaction.query(INSERT, &[&id.as_uuid(), &tenant.as_uuid(), &email.as_str(), &role.as_str(), &now, &by]).await;
     match made {
         Ok(rows) => returned(&rows).map(Some),
         Err(error) if error.violates("users_tenant_email") => Ok(None),
@@ -149,9 +175,14 @@ pub(super) async fn has_other_owner(transaction: &Transaction, owner: &User) -> 
     Ok(other.is_some())
 }
 
-/// Revokes every token of a user.
-pub(super) async fn revoke_tokens(transaction: &Transaction, user: UserId, now: Timestamp) -> Result<Vec<TokenId>, db::Error> {
-    let rows = transaction.query(REVOKE_TOKENS, &[&user.as_uuid(), &now]).await?;
+/// Revokes every token of a user that names more than the allowed scopes.
+pub(super) async fn revoke_tokens(
+    transaction: &Transaction,
+    user: UserId,
+    allowed: &[&str],
+    now: Timestamp,
+) -> Result<Vec<TokenId>, db::Error> {
+    let rows = transaction.query(REVOKE_TOKENS, &[&user.as_uuid(), &now, &allowed]).await?;
     rows.iter().map(|row| id(row, "id", TokenId::from_uuid)).collect()
 }
 

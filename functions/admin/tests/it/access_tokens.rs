@@ -121,7 +121,7 @@ async fn a_revoked_or_expired_token_is_nobodys_at_once() {
     rig.clock.advance(Duration::from_secs(1));
     tenants(&owners).await.assert_problem(401, "unauthenticated");
     let of_owner = format!("{PATH}?user_id={}", rig.ours.owner.id);
-    assert_eq!(rig.get(&rig.ours.admin, &of_owner).await.expect(200).body["items"].as_array().unwrap().len(), 1);
+    rig.get(&rig.ours.admin, &of_owner).await.assert_problem(403, "forbidden");
     rig.get(&rig.ours.member, &of_owner).await.assert_problem(403, "forbidden");
 }
 
@@ -134,4 +134,29 @@ async fn whoever_is_deactivated_loses_every_token() {
     assert_eq!((&rig.events(1).await[0]["action"], &rig.events(1).await[0]["subject"]), (&json!("access_token.revoked"), &json!(id)));
     rig.change(&rig.ours.admin, "POST", &format!("{user}/reactivate"), None).await.expect(200);
     with(&rig, &token, "GET", "/api/v1/tenants", None).await.assert_problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn tokens_are_seen_by_those_who_manage_their_owner_alone() {
+    let rig = Rig::start().await;
+    let owner = rig.database.owner().await;
+    let colleague = Person::make(&owner, rig.ours.owner.tenant, platform::domain::Standing::Owner).await;
+    let (_, owners) = make(&rig, &rig.ours.owner, &["see_tenant"]).await;
+    let (_, members) = make(&rig, &rig.ours.member, &["see_tenant"]).await;
+    let of = |whom: &Person| format!("{PATH}?user_id={}", whom.id);
+    let one = |id: &str| format!("{PATH}/{id}");
+    for path in [of(&rig.ours.owner), one(&owners)] {
+        rig.get(&colleague, &path).await.expect(200);
+        rig.get(&rig.ours.admin, &path).await.assert_problem(403, "forbidden");
+        assert_eq!(rig.events(1).await[0]["is_refused"], true);
+        // A token must be permitted what its owner does with it.
+        for (scopes, status) in [(vec!["have_tokens", "manage_users"], 403), (vec!["have_tokens", "manage_users", "manage_tenant"], 200)] {
+            let (token, _) = make(&rig, &colleague, &scopes).await;
+            with(&rig, &token, "GET", &path, None).await.expect(status);
+        }
+    }
+    for path in [of(&rig.ours.member), one(&members)] {
+        rig.get(&rig.ours.admin, &path).await.expect(200);
+        rig.get(&rig.theirs.owner, &path).await.assert_problem(404, "not_found");
+    }
 }

@@ -103,7 +103,12 @@ async fn events_are_found_by_actor_action_subject_refusal_and_time() {
     rig.change(&rig.ours.admin, "POST", &format!("{guest}/deactivate"), None).await.expect(200);
     rig.change(&rig.ours.admin, "PATCH", &guest, Some(&json!({ "role": "owner" }))).await.assert_problem(403, "forbidden");
     for who in [&rig.ours.admin, &rig.ours.owner, &rig.staff] {
-        let found = async |query: String| list(&rig, who, &query).await;
+        // That staff look is an event, too.
+        let found = async |query: String| {
+            let mut events = list(&rig, who, &query).await;
+            events.retain(|event| event["actor"] != "staff");
+            events
+        };
         let of_owner = found(format!("actor_id={}", rig.ours.owner.id)).await;
         assert_eq!(actions(&of_owner), ["tenant.changed"]);
         assert_eq!(found("action=tenant.changed".to_owned()).await, of_owner);
@@ -133,7 +138,13 @@ async fn nobody_reads_what_happened_at_another_tenants() {
         let page = rig.get(who, &format!("{PATH}?limit=1")).await.expect(200);
         page.body["next_cursor"].as_str().unwrap().to_owned()
     };
-    let cursors = [cursor_of(&rig.theirs.admin).await, cursor_of(&rig.staff).await];
+    let none = [("x-tenant-id", "none")];
+    // Three events of no tenant.
+    for _ in 0..3 {
+        rig.call_as_is(&rig.staff, "GET", "/api/v1/access-tokens", &[], None).await.assert_problem(403, "forbidden");
+    }
+    let of_none = rig.call(&rig.staff, "GET", &format!("{PATH}?limit=1"), &none, None).await.expect(200);
+    let cursors = [cursor_of(&rig.theirs.admin).await, of_none.body["next_cursor"].as_str().unwrap().to_owned()];
     let event = list(&rig, &rig.theirs.owner, "").await[0]["id"].as_str().unwrap().to_owned();
     for who in [&rig.ours.guest, &rig.ours.member] {
         for query in ["", "?format=ndjson"] {
@@ -158,8 +169,6 @@ async fn nobody_reads_what_happened_at_another_tenants() {
             rig.call(who, "GET", &path, &[("x-tenant-id", &theirs)], None).await.assert_problem(403, "forbidden");
         }
     }
-    let all = rig.get(&rig.staff, &format!("{PATH}?format=ndjson")).await.expect(200).text;
-    assert!(all.contains(&ours) && all.contains(&theirs));
     let one = rig.call(&rig.staff, "GET", &format!("{PATH}?format=ndjson"), &[("x-tenant-id", &theirs)], None).await.expect(200).text;
     assert!(one.contains(&theirs) && !one.contains(&ours));
     // That staff have looked is an event of the tenant's.
@@ -260,14 +269,12 @@ fn changes(rig: &Rig) -> Vec<(&Person, &'static str, String, Option<Value>)> {
 
 /// Everything that those changes could have changed.
 async fn everything(rig: &Rig) -> String {
-    let sql =
-        "SELECT (SELECT string_agg(t::text, '' ORDER BY id) FROM tenants t) || (SELECT string_agg(u::text, '' ORDER BY id) FROM users u) ||
+    let sql = "SELECT (SELECT string_agg(t::text, '' ORDER BY id) FROM tenants t) ||
+               (SELECT string_agg((to_jsonb(u) - 'last_seen_at')::text, '' ORDER BY id) FROM users u) ||
                (SELECT string_agg(l::text, '' ORDER BY id) FROM licenses l) || (SELECT count(*) FROM access_tokens) ||
                (SELECT count(*) FROM idempotent_answers)";
     // That somebody was seen is no change.
-    let owner = rig.database.owner().await;
-    owner.batch_execute("SET session_replication_role = replica; UPDATE users SET last_seen_at = NULL").await.unwrap();
-    owner.query_one(sql, &[]).await.unwrap().get(0)
+    rig.database.owner().await.query_one(sql, &[]).await.unwrap().get(0)
 }
 
 async fn try_everything(rig: &Rig) {
@@ -300,6 +307,10 @@ async fn a_change_that_cannot_be_written_down_is_not_made() {
 async fn a_change_that_fails_is_not_written_down() {
     let rig = start().await;
     let owner = rig.database.owner().await;
+    // Everybody was seen just now, which is thus not written once writing fails.
+    for (who, ..) in changes(&rig) {
+        rig.get(who, "/api/v1/sessions").await.expect(200);
+    }
     owner
         .batch_execute("CREATE FUNCTION frail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not told'; END $$")
         .await

@@ -12,6 +12,7 @@ async fn nobody_is_served_without_a_good_token() {
     assert_eq!(bare.headers["www-authenticate"], "Bearer");
     let wrong = rig.send("GET", "/api/v1/tenants", &[("authorization", "Bearer x")], None).await;
     wrong.assert_problem(401, "unauthenticated");
+    assert_eq!(wrong.headers["www-authenticate"], "Bearer error=\"invalid_token\"");
     rig.send("PUT", "/api/v1/tenants", &[], None).await.assert_problem(405, "method_not_allowed");
     assert!(rig.events(1).await.iter().all(|event| event["actor"] != "user"));
 }

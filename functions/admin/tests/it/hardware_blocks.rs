@@ -84,7 +84,9 @@ async fn nobody_blocks_or_frees_a_device_of_another_tenants_license() {
     }
     let for_us = [("x-tenant-id", &*rig.ours.customer.tenant.to_string())];
     assert_eq!(rig.call(&rig.staff, "POST", PATH, &for_us, Some(&body)).await.expect(400).faults(), ["license_id"]);
-    assert_eq!(rig.get(&rig.staff, PATH).await.expect(200).body["items"].as_array().unwrap().len(), 2);
+    let for_them = [("x-tenant-id", &*rig.theirs.customer.tenant.to_string())];
+    let theirs = rig.call(&rig.staff, "GET", PATH, &for_them, None).await.expect(200);
+    assert_eq!(theirs.body["items"].as_array().unwrap().len(), 2);
     assert!(matches!(rig.acquire(&rig.theirs.customer, "victim").await, Acquired::Granted(_)));
     let wrong = json!({ "license_id": "x", "hardware_id": " ", "until": "2020-01-01T00:00:00Z" });
     assert_eq!(rig.post(&rig.ours.admin, PATH, &wrong).await.expect(400).faults(), ["license_id", "hardware_id", "until"]);

@@ -1,6 +1,6 @@
 //! The matrix: each operation, as everybody, of the own tenant and of another, against the one table.
 
-use admin::operations;
+use admin::{identity_operations, operations};
 use platform::domain::{BlockId, Clock, LicenseId, SessionKey, SessionRef, Standing, TokenId};
 
 use crate::{
@@ -69,5 +69,32 @@ async fn nobody_acts_for_another_tenant_and_nobody_is_served_without_a_token() {
             answer.assert_problem(403, "forbidden");
         }
         rig.send(operation.method, &path, &[("if-match", "\"0\"")], body).await.assert_problem(401, "unauthenticated");
+    }
+}
+
+#[tokio::test]
+async fn identity_operations_take_a_good_credential_and_no_membership() {
+    let rig = Rig::start().await;
+    let stranger = format!("Bearer {}", rig.provider.vouch("stranger", Some("stranger@x.example"), &rig.clock));
+    let unverified = format!("Bearer {}", rig.provider.vouch("stranger", None, &rig.clock));
+    let theirs = rig.theirs.customer.tenant.to_string();
+    for operation in identity_operations() {
+        let path = operation.path.replace("{id}", &platform::domain::InvitationId::random().to_string());
+        let expected = if operation.path.contains("{id}") { 404 } else { 200 };
+        // Whichever tenant is named: these are of none.
+        let headers = [("x-tenant-id", theirs.as_str())];
+        for who in everybody(&rig) {
+            let token = format!("Bearer {}", rig.provider.vouch(who.subject(), Some(&who.email), &rig.clock));
+            let headers = [headers[0], ("authorization", token.as_str())];
+            rig.send(operation.method, &path, &headers, None).await.expect(expected);
+        }
+        rig.send(operation.method, &path, &[("authorization", &stranger)], None).await.expect(expected);
+        let unproven = rig.send(operation.method, &path, &[("authorization", &unverified)], None).await;
+        if operation.name == "get_me" {
+            unproven.expect(200);
+        } else {
+            unproven.assert_problem(403, "email_not_verified");
+        }
+        rig.send(operation.method, &path, &[], None).await.assert_problem(401, "unauthenticated");
     }
 }

@@ -3,7 +3,7 @@
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use platform::{
-    domain::{Clock, Standing, TenantId, UserId},
+    domain::{Clock, Standing, TenantId, UserId, Vouching},
     web::{Algorithm, AuthenticationSettings, Issuer},
 };
 use serde_json::json;
@@ -48,6 +48,13 @@ impl Person {
     }
 }
 
+impl Person {
+    /// Its name at the provider.
+    pub(crate) fn subject(&self) -> &str {
+        &self.subject
+    }
+}
+
 /// Vouches for people.
 #[derive(Debug)]
 pub(crate) struct Provider(Ed25519KeyPair);
@@ -61,7 +68,8 @@ impl Provider {
         let x = BASE64URL.encode(self.0.public_key().as_ref());
         let keys = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "test", "x": x }] }).to_string();
         let mut settings = AuthenticationSettings::default();
-        settings.oidc_issuers.push(Issuer::with_keys(ISSUER, AUDIENCE, Algorithm::EdDsa, &keys).unwrap());
+        let issuer = Issuer::with_keys(ISSUER, AUDIENCE, Algorithm::EdDsa, &keys).unwrap();
+        settings.oidc_issuers.push(issuer.vouching_for(Vouching::everybody()));
         settings
     }
 

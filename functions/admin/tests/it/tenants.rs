@@ -68,9 +68,9 @@ async fn staff_create_a_tenant_with_an_owner_who_is_invited() {
     let rig = Rig::start().await;
     let made = rig.post(&rig.staff, "/api/v1/tenants", &new_tenant("Ours")).await.expect(201);
     let path = made.headers["location"].to_str().unwrap();
+    let events = rig.events(2).await;
     assert_eq!(rig.get(&rig.staff, path).await.expect(200).body, made.body);
     assert_eq!((&made.body["status"], made.tag()), (&json!("active"), "\"1\""));
-    let events = rig.events(2).await;
     assert_eq!((&events[0]["action"], &events[1]["action"]), (&json!("user.invited"), &json!("tenant.created")));
     assert_eq!((&events[1]["actor"], &events[1]["after"]), (&json!("staff"), &made.body));
 
@@ -113,7 +113,7 @@ async fn an_owner_changes_the_name_and_staff_the_rest_of_what_was_read() {
     assert_eq!((&event["before"]["name"], &event["after"]), (&json!("Test"), &changed.body));
     change(&rig.ours.owner, "\"1\"", json!({ "name": "Newer" })).await.assert_problem(412, "stale_version");
     rig.call(&rig.ours.owner, "PATCH", &path, &[], Some(&json!({ "name": "Newer" }))).await.assert_problem(428, "version_required");
-    assert_eq!(change(&rig.ours.owner, "\"2\"", json!({ "name": "New", "x": 1 })).await.expect(200).tag(), "\"2\"", "nothing changed");
+    assert_eq!(change(&rig.ours.owner, "\"2\"", json!({ "name": "New" })).await.expect(200).tag(), "\"2\"", "nothing changed");
 
     change(&rig.ours.owner, "\"2\"", json!({ "tier": "enterprise" })).await.assert_problem(403, "forbidden");
     assert_eq!(rig.events(1).await[0]["is_refused"], true);

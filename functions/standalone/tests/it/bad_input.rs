@@ -7,7 +7,7 @@ use crate::client::{Answer, OPERATIONS, Platform};
 /// The fields of an operation, each with whether it must be there.
 fn fields(operation: &str) -> &'static [(&'static str, bool)] {
     match operation {
-        "acquire" => &[("license_key", true), ("hardware_id", true), ("user_email", true), ("nonce", false)],
+        "acquire" => &[("license_key", true), ("hardware_id", true), ("user_email", true), ("nonce", false), ("replaces", false)],
         "heartbeat" => &[("session_id", true), ("nonce", false)],
         "release" => &[("session_id", true)],
         _ => &[("license_key", true)],
@@ -156,6 +156,78 @@ async fn a_body_that_is_too_large_or_of_another_kind_is_refused() {
         }
         let sent = platform.request(operation).header("content-type", "application/json; charset=utf-8").json(&good).send().await.unwrap();
         assert!(Answer::of(sent).await.status < 300);
+    }
+}
+
+#[tokio::test]
+async fn coded_body_is_a_415_that_says_what_is_read() {
+    let platform = Platform::start(5).await;
+    for coding in ["gzip", "br", "deflate", "zstd", "identity, gzip", "x-unknown"] {
+        for operation in OPERATIONS {
+            let body = [0x1f, 0x8b, 0x08, 0x00, 0xff, 0xfe];
+            let request = platform.request(operation).header("content-type", "application/json");
+            let answer = Answer::of(request.header("content-encoding", coding).body(body.to_vec()).send().await.unwrap()).await;
+            answer.assert_problem(415, "unsupported_content_encoding");
+            assert_eq!(answer.headers["accept-encoding"], "identity", "{coding}");
+        }
+    }
+    for operation in OPERATIONS {
+        let good = Value::Object(good_body(&platform, operation).await).to_string();
+        let request = platform.request(operation).header("content-type", "application/json");
+        let answer = Answer::of(request.header("content-encoding", "identity").body(good).send().await.unwrap()).await;
+        assert!(answer.status < 300, "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn pasted_values_are_read_as_they_were_meant() {
+    let platform = Platform::start(9).await;
+    let key = platform.customer.key.reveal();
+    let spellings = [
+        format!("{key}\n"),
+        format!("\t {key}\r\n"),
+        format!("\u{a0}{key}\u{feff}"),
+        format!("\u{feff}\u{201c}{key}\u{201d}"),
+        format!("'{key}'"),
+        key.replace('-', "\u{2013}"),
+        key.replace('-', "\u{2011}"),
+        key.replace('-', "\u{2212}"),
+        key.replace('-', "\u{ad}-\u{200b}"),
+        key.to_lowercase().replace('-', " "),
+        key["CODI-".len()..].to_owned(),
+    ];
+    for spelling in spellings {
+        for operation in ["validate", "acquire"] {
+            let mut body = platform.applicant("device");
+            body["license_key"] = json!(spelling);
+            body["user_email"] = json!(" user@test.example\u{200b}\n");
+            let answer = platform.post(operation, &body).await;
+            assert!(answer.status < 300, "{spelling:?}: {}", answer.text);
+        }
+    }
+    let acquired = platform.post("acquire", &platform.applicant("device")).await;
+    let id = acquired.body["session_id"].as_str().unwrap();
+    for operation in ["heartbeat", "release"] {
+        let answer = platform.post(operation, &json!({ "session_id": format!("\u{feff}\"{id}\"\n") })).await;
+        assert_eq!((answer.status, answer.body["session_id"].as_str()), (200, Some(id)), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn malformed_key_is_told_where_it_is_wrong() {
+    let platform = Platform::start(1).await;
+    let key = platform.customer.key.reveal();
+    for (wrong, told) in [
+        (format!("{}U{}", &key[..8], &key[9..]), "symbol 8 is not one of"),
+        (key[..40].to_owned(), "has 28 letters and digits after CODI-"),
+        (format!("{key}ABC"), "has 35 letters and digits after CODI-"),
+        (format!("XODI{}", &key[4..]), "does not begin with CODI-"),
+        (" \u{a0}\u{2013} ".to_owned(), "is empty"),
+    ] {
+        let answer = platform.post("validate", &json!({ "license_key": wrong })).await;
+        answer.assert_problem(400, "invalid_request");
+        let message = answer.body["errors"][0]["message"].as_str().unwrap();
+        assert!(message.contains(told) && !answer.text.contains(&key[5..14]), "{message}");
     }
 }
 

@@ -23,6 +23,7 @@ async fn help_lists_every_setting() {
         "REDIS_CA_FILE",
         "HOST",
         "PORT",
+        "METRICS_HOST",
         "METRICS_PORT",
         "REQUEST_TIMEOUT_MS",
         "DATABASE_POOL_SIZE",

@@ -48,10 +48,10 @@ impl Scene {
         redis::cmd(command).exec_async(&mut link).await.unwrap();
     }
 
-    /// No seat and no holder twice, and no more live sessions than seats.
+    /// No seat for two holders, no holder on two seats, each seat occupied by one row, and no more of them than there are.
     async fn assert_invariant(&self) {
         let owner = self.database.owner().await;
-        let sql = "SELECT count(*), count(DISTINCT seat), count(DISTINCT holder), max(seat) FROM sessions WHERE ended_at IS NULL";
+        let sql = "SELECT count(*) FILTER (WHERE share = 0), count(DISTINCT seat), count(DISTINCT holder), max(seat) FROM sessions WHERE ended_at IS NULL";
         let row = owner.query_one(sql, &[]).await.unwrap();
         let (open, seats, holders): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
         assert_eq!((open, open), (seats, holders));

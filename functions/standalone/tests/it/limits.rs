@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use platform::domain::{AccessToken, LicenseKey, SessionId, SessionKey};
+use platform::domain::{AccessToken, LicenseId, LicenseKey, SessionId, SessionKey};
 use reqwest::{Client, Method, header::HeaderMap};
 use serde_json::{Value, json};
 use testkit::{Process, TestDatabase, free_port, policy, redis_settings};
@@ -176,6 +176,43 @@ async fn whoever_shows_no_credential_counts_by_address_and_whoever_only_asks_wha
         let answer = post(&http, process, "acquire", &platform.applicant(device)).await;
         assert!(answer.status == status && !answer.headers.contains_key("ratelimit"), "{}", answer.text);
     }
+}
+
+/// How often this process has asked PostgreSQL for the seats' sake.
+async fn database_uses(process: &Process) -> u64 {
+    let page = reqwest::get(&process.metrics_url).await.unwrap().text().await.unwrap();
+    let line = page.lines().find_map(|line| line.strip_prefix("coditect_database_uses_total ")).unwrap();
+    line.parse().unwrap()
+}
+
+#[tokio::test]
+async fn guesses_from_a_spent_address_make_no_commits() {
+    let platform = Platform::start_with(1, &[("LIMIT_ANONYMOUS_PER_HOUR", "1")]).await;
+    let process = &platform.process;
+    let acquired = platform.post("acquire", &platform.applicant("one")).await;
+    let session = json!({ "session_id": acquired.body["session_id"] });
+    let http = machine();
+    let invented = |license: LicenseId| json!({ "session_id": SessionId { license, key: SessionKey::random() } });
+    // One in an hour: however slow the machine, none is given back meanwhile.
+    post(&http, process, "heartbeat", &invented(platform.customer.license)).await.assert_problem(404, "session_not_found");
+    let before = database_uses(process).await;
+    for _ in 0..100 {
+        for body in [invented(platform.customer.license), invented(LicenseId::random())] {
+            assert_too_many(&post(&http, process, "heartbeat", &body).await, "anonymous", 1);
+            assert_too_many(&post(&http, process, "release", &body).await, "anonymous", 1);
+        }
+        assert_too_many(&post(&http, process, "acquire", &stranger()).await, "anonymous", 1);
+        for path in ["licenses/acquire", "licenses/validate", "licenses"] {
+            let request = http.post(format!("{}/api/v1/{path}", process.url)).bearer_auth(AccessToken::generate().reveal());
+            let refused = Answer::of(request.json(&platform.applicant("one")).send().await.unwrap()).await;
+            assert_too_many(&refused, "anonymous", 1);
+        }
+    }
+    assert_eq!(database_uses(process).await, before);
+    // Those at the same address who are known notice nothing.
+    assert_eq!(post(&http, process, "heartbeat", &session).await.status, 200);
+    assert_eq!(post(&http, process, "acquire", &platform.applicant("one")).await.status, 200);
+    assert_eq!(post(&http, process, "release", &session).await.status, 200);
 }
 
 /// A guest, and so many tokens of that one person.

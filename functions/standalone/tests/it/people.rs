@@ -138,6 +138,32 @@ async fn a_license_that_requires_a_token_is_used_by_its_bearer_under_its_own_add
 }
 
 #[tokio::test]
+async fn member_on_anothers_device_gets_a_session_of_her_own() {
+    let demo = Demo::start(1).await;
+    demo.platform.database.owner().await.batch_execute("UPDATE licenses SET requires_token = true").await.unwrap();
+    let theirs = demo.acquire("member@demo.example", Some("member")).await;
+    let hers = demo.acquire("admin@demo.example", Some("admin")).await;
+    assert_eq!((theirs.status, hers.status, &hers.body["seat"]), (201, 200, &theirs.body["seat"]));
+    assert_ne!(theirs.body["session_id"], hers.body["session_id"]);
+    let released = demo.platform.post("release", &json!({ "session_id": hers.body["session_id"] })).await;
+    assert_eq!((released.status, released.body["seats_used"].as_u64()), (200, Some(1)));
+    let beat = demo.platform.post("heartbeat", &json!({ "session_id": theirs.body["session_id"] })).await;
+    assert_eq!(beat.status, 200);
+    let events = demo.platform.http.get(format!("{}/api/v1/audit-events", demo.platform.process.url));
+    let events = Answer::of(events.bearer_auth(&demo.tokens["owner"]).send().await.unwrap()).await;
+    let mut told: Vec<_> = events.body["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|event| event["subject_type"] == "session")
+        .map(|event| (event["action"].as_str().unwrap(), event["user_email"].as_str().unwrap()))
+        .collect();
+    told.sort_unstable();
+    let (acquired, released) = ("session.acquired", "session.released");
+    assert_eq!(told, [(acquired, "admin@demo.example"), (acquired, "member@demo.example"), (released, "admin@demo.example")]);
+}
+
+#[tokio::test]
 async fn demo_people_stay_who_they_are_and_their_tokens_are_good_only_where_the_issuer_is() {
     let demo = Demo::start(5).await;
     let ids = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM (SELECT id FROM users UNION ALL SELECT id FROM staff) AS everybody";

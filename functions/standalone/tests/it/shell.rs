@@ -72,6 +72,23 @@ async fn server_that_accepts_and_never_answers_gives_503() {
 }
 
 #[tokio::test]
+async fn metrics_page_is_on_loopback_unless_told() {
+    let nowhere = format!("postgres://nobody:nothing@127.0.0.1:{}/none", free_port());
+    let no_redis = format!("redis://127.0.0.1:{}", free_port());
+    for (settings, is_reached_elsewhere) in
+        [(&[("HOST", "0.0.0.0")][..], false), (&[("HOST", "0.0.0.0"), ("METRICS_HOST", "0.0.0.0")], true)]
+    {
+        let process = Process::start_with(BINARY, &["serve"], &nowhere, &no_redis, settings).await;
+        // Another address of this machine, which 127.0.0.1 does not listen on.
+        let elsewhere = process.metrics_url.replace("127.0.0.1", "127.0.0.2");
+        assert_eq!(reqwest::get(&process.metrics_url).await.unwrap().status(), 200, "{settings:?}");
+        assert_eq!(reqwest::get(&elsewhere).await.is_ok(), is_reached_elsewhere, "{settings:?}");
+        let served = process.url.replace("127.0.0.1", "127.0.0.2");
+        assert_eq!(reqwest::get(format!("{served}/health/")).await.unwrap().status(), 200, "{settings:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_metrics_page_counts_requests_and_seats() {
     let platform = Platform::start(1).await;
     platform.post("acquire", &platform.applicant("one")).await;

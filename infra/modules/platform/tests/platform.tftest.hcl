@@ -27,7 +27,11 @@ mock_provider "google" {
   }
 }
 
-mock_provider "random" {}
+mock_provider "random" {
+  mock_resource "random_password" {
+    defaults = { result = "0123456789abcdefghijklmnopqrstuvwxyzABCD" }
+  }
+}
 
 run "an_environment_is_made_in_one_apply" {
   command = apply
@@ -67,6 +71,40 @@ run "each_process_reads_its_own_secrets_and_nobody_elses" {
     condition     = !contains(flatten([for readers in local.readers : values(readers)]), "")
     error_message = "Nobody is nobody."
   }
+}
+
+run "candidate_key_is_read_by_the_deployer_alone" {
+  command = apply
+
+  assert {
+    condition     = join(" ", keys(local.readers["candidate-key"])) == "deployer"
+    error_message = "Only scripts/deploy shows the key."
+  }
+
+  assert {
+    condition     = !anytrue(flatten([for secret, readers in local.readers : contains(keys(readers), "deployer") if secret != "candidate-key"]))
+    error_message = "The deployer reads no other secret."
+  }
+}
+
+run "metrics_are_for_the_collector_beside_alone" {
+  command = apply
+
+  assert {
+    condition     = local.metrics["METRICS_HOST"] == "127.0.0.1" && local.http["METRICS_HOST"] == "127.0.0.1"
+    error_message = "The metrics page is on loopback, in functions as in the worker."
+  }
+}
+
+run "an_image_by_its_tag_is_refused" {
+  command = plan
+
+  variables {
+    psql_image      = "docker.io/library/postgres:16"
+    collector_image = "us-docker.pkg.dev/collector:1.2.0"
+  }
+
+  expect_failures = [var.psql_image, var.collector_image]
 }
 
 run "whoever_signs_with_the_root_is_told_where_it_is" {

@@ -5,20 +5,37 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio_postgres::{Row, types::ToSql};
 
-use super::{Database, Error, within};
-use crate::domain::TenantId;
+use super::{Database, Error, sent, within};
+use crate::domain::{Principal, TenantId};
 
-/// Names the tenant of a transaction, or says that it is for staff.
+/// Names the tenant of a transaction, or says that it is for staff; and names the person who acts.
 const SET_SCOPE: &str = "-- db::set_scope
-SELECT set_config('coditect.tenant', $1, true), set_config('coditect.staff', $2, true)";
+SELECT set_config('coditect.tenant', $1, true), set_config('coditect.staff', $2, true),
+       set_config('coditect.actor', $3, true)";
 
-/// Whose rows a transaction sees.
+/// Which rows a transaction sees.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scope {
+pub enum Rows {
     /// Those of one tenant.
     Tenant(TenantId),
     /// Those of every tenant: for the vendor's own people alone, and only where the role is [`super::Role::Admin`].
     Staff,
+}
+
+/// What a transaction may see, and as whom it may write audit events.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    rows: Rows,
+    actor: String,
+}
+
+impl Scope {
+    /// These rows, in the name of this person: PostgreSQL refuses an audit event of anybody else.
+    #[must_use]
+    pub fn new(rows: Rows, actor: &Principal) -> Self {
+        let token = actor.token.as_ref().map(|(id, _)| format!(" {id}")).unwrap_or_default();
+        Self { rows, actor: format!("{} {}{token}", actor.kind(), actor.id) }
+    }
 }
 
 /// A transaction. Dropped before it is committed, it leaves nothing behind.
@@ -29,30 +46,60 @@ pub struct Transaction {
     timeout: Duration,
 }
 
+/// What a transaction may do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Access {
+    /// It reads: PostgreSQL refuses every change in it.
+    Read,
+    /// It reads and changes.
+    Change,
+}
+
+impl Access {
+    const fn begin(self) -> &'static str {
+        match self {
+            Self::Read => "BEGIN READ ONLY",
+            Self::Change => "BEGIN",
+        }
+    }
+}
+
+/// A statement with its parameters.
+pub type Asking<'a> = (&'a str, &'a [&'a (dyn ToSql + Sync)]);
+
 impl Database {
-    /// Begins a transaction that sees the rows of this scope, in one round trip.
+    /// Begins a transaction of this scope and runs its first statements, in one round trip. Answers the rows of each.
     ///
     /// # Errors
     /// Any [`Error`].
-    pub async fn begin(&self, scope: Scope) -> Result<Transaction, Error> {
-        let tenant = match scope {
-            Scope::Tenant(tenant) => tenant.as_uuid().to_string(),
-            Scope::Staff => String::new(),
+    pub async fn begin(&self, scope: Scope, access: Access, first: &[Asking<'_>]) -> Result<(Transaction, Vec<Vec<Row>>), Error> {
+        let tenant = match scope.rows {
+            Rows::Tenant(tenant) => tenant.as_uuid().to_string(),
+            Rows::Staff => String::new(),
         };
-        let staff = if scope == Scope::Staff { "yes" } else { "" };
+        let staff = if scope.rows == Rows::Staff { "yes" } else { "" };
         within(self.timeout, async {
             let client = self.client().await?;
             let set_scope = client.prepare_cached(SET_SCOPE).await?;
+            let mut prepared = Vec::with_capacity(first.len());
+            for (sql, _) in first {
+                prepared.push(client.prepare_cached(sql).await?);
+            }
             let transaction = Transaction { client, is_open: true, timeout: self.timeout };
-            let params: [&(dyn ToSql + Sync); 2] = [&tenant, &staff];
-            let (begin, set) = tokio::join!(
-                biased;
-                transaction.client.batch_execute("BEGIN"),
-                transaction.client.query(&set_scope, &params),
-            );
-            begin?;
-            set?;
-            Ok(transaction)
+            let scope_params: [&(dyn ToSql + Sync); 3] = [&tenant, &staff, &scope.actor];
+            let begin = sent(transaction.client.batch_execute(access.begin())).await;
+            let set = sent(transaction.client.query(&set_scope, &scope_params)).await;
+            let mut answers = Vec::with_capacity(first.len());
+            for (statement, (_, params)) in prepared.iter().zip(first) {
+                answers.push(sent(transaction.client.query(statement, params)).await);
+            }
+            begin.await?;
+            set.await?;
+            let mut rows = Vec::with_capacity(first.len());
+            for answer in answers {
+                rows.push(answer.await?);
+            }
+            Ok((transaction, rows))
         })
         .await
     }

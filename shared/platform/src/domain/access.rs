@@ -38,6 +38,8 @@ words! {
         Invited = "invited",
         /// Known by its identity provider.
         Active = "active",
+        /// The person refused the invitation. The tenant may invite again.
+        Declined = "declined",
         /// Not served.
         Deactivated = "deactivated",
     }
@@ -121,7 +123,34 @@ impl Principal {
     /// Whether it may do this. A personal access token allows what its owner may and its scopes name.
     #[must_use]
     pub fn may(&self, permission: Permission) -> bool {
-        permission.holders().contains(&self.standing) && self.token.as_ref().is_none_or(|(_, scopes)| scopes.contains(&permission))
+        permission.holders().contains(&self.standing) && !self.lacks_scope(permission)
+    }
+
+    /// Whether a personal access token is all that keeps it from doing this.
+    #[must_use]
+    pub fn lacks_only_scope(&self, permission: Permission) -> bool {
+        permission.holders().contains(&self.standing) && self.lacks_scope(permission)
+    }
+
+    fn lacks_scope(&self, permission: Permission) -> bool {
+        self.token.as_ref().is_some_and(|(_, scopes)| !scopes.contains(&permission))
+    }
+
+    /// Whether it may do with people who stand so what an operation does with people. Owners and admins have power over a tenant: to make,
+    /// change or end one also takes the permission to manage the tenant.
+    #[must_use]
+    pub fn manages(&self, other: Standing) -> bool {
+        let is_powerless = matches!(other, Standing::Guest | Standing::Member);
+        self.standing.manages(other) && (is_powerless || self.may(Permission::ManageTenant))
+    }
+
+    /// What an audit event calls such an actor: `staff`, or `user` for anybody of a tenant.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self.standing {
+            Standing::Staff => "staff",
+            Standing::Guest | Standing::Member | Standing::Admin | Standing::Owner => "user",
+        }
     }
 }
 
@@ -162,5 +191,14 @@ mod tests {
         principal.token = Some((uuid::Uuid::new_v4(), vec![Permission::SeeOwnSessions, Permission::ReadAudit]));
         assert!(principal.may(Permission::SeeOwnSessions));
         assert!(!principal.may(Permission::SeeTenant) && !principal.may(Permission::ReadAudit));
+        principal.standing = Standing::Owner;
+        let mut manages = |scopes: &[Permission], other| {
+            principal.token = Some((uuid::Uuid::new_v4(), scopes.to_vec()));
+            principal.manages(other)
+        };
+        for (other, alone) in [(Standing::Guest, true), (Standing::Member, true), (Standing::Admin, false), (Standing::Owner, false)] {
+            assert_eq!(manages(&[Permission::ManageUsers], other), alone);
+            assert!(manages(&[Permission::ManageUsers, Permission::ManageTenant], other));
+        }
     }
 }

@@ -6,6 +6,8 @@ use aws_lc_rs::{digest, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use serde::{Serialize, Serializer};
 
+use super::pasted;
+
 /// Why a text is not what was wanted. Says what is wanted, and never repeats the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
@@ -111,6 +113,14 @@ impl Email {
         }
     }
 
+    /// Reads one as people paste it: see [`pasted`]. Not for addresses that somebody vouches for.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn parse_pasted(text: &str) -> Result<Self, Fault> {
+        Self::parse(pasted(text))
+    }
+
     /// The address.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -130,7 +140,7 @@ fn is_atom(text: &str) -> bool {
 }
 
 /// RFC 1123: letters, digits and hyphens, none at an end.
-fn is_label(text: &str) -> bool {
+pub(super) fn is_label(text: &str) -> bool {
     matches!(text.len(), 1..=63)
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         && !text.starts_with('-')
@@ -220,6 +230,12 @@ impl Holder {
     pub fn random() -> Self {
         let mut bytes = [0; 16];
         rand::fill(&mut bytes).expect("the operating system gives randomness");
+        Self(bytes)
+    }
+
+    /// From how it is stored.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 

@@ -83,6 +83,10 @@ id! {
     UserId, "usr_"
 }
 id! {
+    /// An invitation that waits for an answer, as `inv_…`: the row of the user that it makes.
+    InvitationId, "inv_"
+}
+id! {
     /// A license, as `lic_…`.
     LicenseId, "lic_"
 }

@@ -226,6 +226,13 @@ impl License {
         Ok(())
     }
 
+    /// As whom a caller comes to this license: as the member of its tenant, else as staff.
+    #[must_use]
+    pub fn caller<'a>(&self, callers: &'a [Principal]) -> Option<&'a Principal> {
+        let of = |tenant| callers.iter().find(move |caller| caller.tenant == tenant);
+        of(Some(self.tenant)).or_else(|| of(None))
+    }
+
     /// Whether whoever comes with this token, or with none, may ask for a seat, and for whose address.
     ///
     /// # Errors
@@ -252,13 +259,15 @@ impl License {
     }
 }
 
-/// Why a license that requires a token admits somebody not.
+/// Why a license does not admit somebody.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unadmitted {
     /// There is no token.
     NoToken,
     /// The address is not the token's.
     OtherEmail,
+    /// The caller's role in the license's tenant does not permit it.
+    NotPermitted,
 }
 
 /// How full a license is.

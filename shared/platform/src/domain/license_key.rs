@@ -4,7 +4,10 @@ use std::fmt;
 
 use aws_lc_rs::{digest, rand};
 
-use super::{base32, bech32m};
+use super::{
+    base32, bech32m,
+    pasted::{is_dash, is_padding},
+};
 
 /// Random symbols of a key; 5 bits each.
 const SECRET: usize = 26;
@@ -22,12 +25,28 @@ pub struct LicenseKey([u8; SYMBOLS]);
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct LicenseKeyHash([u8; 32]);
 
-/// Why a text is no license key.
+/// Why a text is no license key. The message names the position and the kind of the fault, and
+/// never repeats the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidLicenseKey {
-    /// It does not look like one.
-    #[error("is not a license key: CODI- and eight groups of four letters or digits are wanted")]
-    Malformed,
+    /// Nothing is left without white space, hyphens and quotes.
+    #[error("is empty: a license key is CODI- and 32 letters and digits")]
+    Empty,
+    /// It begins otherwise.
+    #[error("does not begin with CODI-: a license key is CODI- and 32 letters and digits")]
+    Prefix,
+    /// The symbol at this position, from 1 and without hyphens and white space, stands for nothing.
+    #[error(
+        "symbol {0} is not one of 0-9 and A-Z without U \
+         (hyphens and spaces are not counted): a license key is CODI- and 32 letters and digits"
+    )]
+    Symbol(usize),
+    /// It has too few symbols after the prefix.
+    #[error("is cut off: it has {0} letters and digits after CODI-, and a license key has 32")]
+    TooShort(usize),
+    /// It has too many symbols after the prefix.
+    #[error("is too long: it has {0} letters and digits after CODI-, and a license key has 32")]
+    TooLong(usize),
     /// It looks like one, and its checksum does not fit.
     #[error("is no license key, as the checksum does not match: one or more characters were mistyped")]
     Mistyped,
@@ -52,23 +71,37 @@ impl LicenseKey {
         Self(values)
     }
 
-    /// Reads a key as a person types it: in either case, with or without hyphens and spaces, O for 0, I or L for 1.
+    /// Reads a key as people type and paste it: in either case, O for 0, I or L for 1, with or
+    /// without the prefix, and with hyphens, dashes, white space, quotes and invisible characters
+    /// anywhere.
     ///
     /// # Errors
     /// [`InvalidLicenseKey`].
     pub fn parse(text: &str) -> Result<Self, InvalidLicenseKey> {
-        let mut symbols = text.bytes().filter(|byte| !matches!(byte, b'-' | b' '));
-        for wanted in PREFIX.bytes() {
-            if symbols.next().map(|byte| byte.to_ascii_uppercase()) != Some(wanted) {
-                return Err(InvalidLicenseKey::Malformed);
+        let is_symbol = |symbol: &char| symbol.is_ascii_alphanumeric() || !(is_dash(*symbol) || is_padding(*symbol));
+        let count = text.chars().filter(is_symbol).count();
+        if count == 0 {
+            return Err(InvalidLicenseKey::Empty);
+        }
+        let start = text.chars().filter(is_symbol).take(PREFIX.len());
+        let prefix = if is_prefix(start, count) {
+            PREFIX.len()
+        } else if count == SYMBOLS {
+            0
+        } else {
+            return Err(InvalidLicenseKey::Prefix);
+        };
+        let mut values = [0; SYMBOLS];
+        for (at, symbol) in text.chars().filter(is_symbol).enumerate().skip(prefix) {
+            let value = u8::try_from(symbol).ok().and_then(base32::value).ok_or(InvalidLicenseKey::Symbol(at + 1))?;
+            if let Some(place) = values.get_mut(at - prefix) {
+                *place = value;
             }
         }
-        let mut values = [0; SYMBOLS];
-        for value in &mut values {
-            *value = symbols.next().and_then(base32::value).ok_or(InvalidLicenseKey::Malformed)?;
-        }
-        if symbols.next().is_some() {
-            return Err(InvalidLicenseKey::Malformed);
+        match count - prefix {
+            SYMBOLS => {}
+            fewer if fewer < SYMBOLS => return Err(InvalidLicenseKey::TooShort(fewer)),
+            more => return Err(InvalidLicenseKey::TooLong(more)),
         }
         if values[SECRET..] != bech32m::checksum(PREFIX, &values[..SECRET]) {
             return Err(InvalidLicenseKey::Mistyped);
@@ -123,6 +156,19 @@ impl fmt::Debug for LicenseKeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LicenseKeyHash(…)")
     }
+}
+
+/// Whether a text of `count` symbols begins with the prefix: as it is written or, where the length
+/// leaves no doubt, with 0 for O and 1 or L for I. A key that was written without its prefix may
+/// begin with `C0D1`.
+fn is_prefix(mut start: impl Iterator<Item = char>, count: usize) -> bool {
+    PREFIX.bytes().all(|wanted| {
+        let symbol = start.next().and_then(|symbol| u8::try_from(symbol).ok());
+        symbol.is_some_and(|symbol| {
+            let is_alike = count == PREFIX.len() + SYMBOLS && base32::value(symbol) == base32::value(wanted);
+            symbol.eq_ignore_ascii_case(&wanted) || is_alike
+        })
+    })
 }
 
 fn letter(value: u8) -> char {
@@ -213,10 +259,86 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_look_like_a_key_is_told_apart() {
+    fn pasted_key_with_padding_is_read() {
+        let key = LicenseKey::with_checksum(std::array::from_fn(|at| u8::try_from(at).unwrap()));
+        let text = key.reveal();
+        let spaces = ['\n', '\t', '\u{a0}', '\u{2003}', '\u{3000}', '\u{feff}', '\u{200b}', '\u{2060}', '\u{202e}'];
+        let quotes = ['"', '\'', '`', '“', '”', '„', '‘', '’', '«', '»', '‹', '「', '＂'];
+        for padding in spaces.into_iter().chain(quotes) {
+            assert_eq!(LicenseKey::parse(&format!("{padding}{text}{padding}")).as_ref(), Ok(&key), "{padding:?}");
+            assert_eq!(LicenseKey::parse(&text.replace('-', &format!("-{padding}"))).as_ref(), Ok(&key), "{padding:?}");
+        }
+        for dash in ["‐", "‑", "‒", "–", "—", "―", "−", "\u{ad}", "﹣", "－", "⁃", " - ", ""] {
+            assert_eq!(LicenseKey::parse(&text.replace('-', dash)).as_ref(), Ok(&key), "{dash:?}");
+        }
+    }
+
+    #[test]
+    fn key_prefix_is_read_however_it_is_typed_or_left_out() {
+        let key = LicenseKey::generate();
+        let text = key.reveal();
+        for prefix in ["codi-", "C0D1-", "codl", "c 0 d i ", ""] {
+            assert_eq!(LicenseKey::parse(&format!("{prefix}{}", &text[5..])).as_ref(), Ok(&key), "{prefix}");
+        }
+        // A key that begins as the prefix reads, with and without the prefix before it.
+        let mut secret = [7; SECRET];
+        secret[..4].copy_from_slice(&[12, 0, 13, 1]);
+        let key = LicenseKey::with_checksum(secret);
+        let text = key.reveal();
+        assert!(text.starts_with("CODI-C0D1-"));
+        for typed in [&text[..], &text[5..]] {
+            assert_eq!(LicenseKey::parse(typed).as_ref(), Ok(&key));
+        }
+    }
+
+    #[test]
+    fn malformed_key_names_position_and_kind_and_is_not_repeated() {
         let key = LicenseKey::generate().reveal();
-        for wrong in ["", "CODI", &key[1..], &key[..43], &format!("{key}0"), &key.replace('-', "_"), "\u{0}", "🔑"] {
-            assert_eq!(LicenseKey::parse(wrong), Err(InvalidLicenseKey::Malformed), "{wrong}");
+        let rest = &key[5..];
+        for (wrong, fault) in [
+            ("", InvalidLicenseKey::Empty),
+            (" \u{feff}-\"", InvalidLicenseKey::Empty),
+            ("🔑", InvalidLicenseKey::Prefix),
+            ("\u{0}", InvalidLicenseKey::Prefix),
+            ("hello", InvalidLicenseKey::Prefix),
+            (&key[1..], InvalidLicenseKey::Prefix),
+            (&rest[1..], InvalidLicenseKey::Prefix),
+            ("CODI", InvalidLicenseKey::TooShort(0)),
+            (&key[..43], InvalidLicenseKey::TooShort(31)),
+            (&key[..39], InvalidLicenseKey::TooShort(28)),
+            (&format!("{key}0"), InvalidLicenseKey::TooLong(33)),
+            (&key.replace('-', "_"), InvalidLicenseKey::Symbol(5)),
+            (&format!("CODI-U{}", &key[6..]), InvalidLicenseKey::Symbol(5)),
+            (&format!("{}ё{}", &key[..7], &key[8..]), InvalidLicenseKey::Symbol(7)),
+            (&format!("{}u{}", &rest[..7], &rest[8..]), InvalidLicenseKey::Symbol(7)),
+            (&format!("{key}."), InvalidLicenseKey::Symbol(37)),
+        ] {
+            assert_eq!(LicenseKey::parse(wrong), Err(fault), "{wrong:?}");
+        }
+        let message = InvalidLicenseKey::Symbol(7).to_string();
+        assert!(message.starts_with("symbol 7 is not one of"), "{message}");
+    }
+
+    /// The SDK reads keys by the same rules, and is held to the same cases.
+    #[test]
+    fn license_key_vectors_are_read_as_the_sdk_reads_them() {
+        let vectors = include_str!("../../../client/vectors/license_keys.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+        for case in vectors["cases"].as_array().unwrap() {
+            let number = |at: usize| serde_json::Value::from(at);
+            let (fault, at) = match LicenseKey::parse(case["text"].as_str().unwrap()) {
+                Ok(key) => {
+                    assert_eq!(case["key"], key.reveal(), "{case}");
+                    continue;
+                }
+                Err(InvalidLicenseKey::Empty) => ("empty", serde_json::Value::Null),
+                Err(InvalidLicenseKey::Prefix) => ("prefix", serde_json::Value::Null),
+                Err(InvalidLicenseKey::Symbol(at)) => ("symbol", number(at)),
+                Err(InvalidLicenseKey::TooShort(_)) => ("too_short", serde_json::Value::Null),
+                Err(InvalidLicenseKey::TooLong(_)) => ("too_long", serde_json::Value::Null),
+                Err(InvalidLicenseKey::Mistyped) => ("mistyped", serde_json::Value::Null),
+            };
+            assert_eq!((&case["fault"], &case["at"]), (&fault.into(), &at), "{case}");
         }
     }
 

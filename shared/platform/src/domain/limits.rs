@@ -91,6 +91,18 @@ pub struct Allowance {
 }
 
 impl Allowance {
+    /// The same after so many microseconds without a request; None if it is whole by then.
+    #[must_use]
+    pub fn after(self, micros: u64) -> Option<Self> {
+        self.missing.checked_sub(micros).filter(|missing| *missing > 0).map(|missing| Self { missing, ..self })
+    }
+
+    /// Whether no request may pass now.
+    #[must_use]
+    pub fn is_spent(self) -> bool {
+        self.missing > self.limit.tolerance()
+    }
+
     /// Of which limit.
     #[must_use]
     pub const fn limit(self) -> Limit {
@@ -141,6 +153,9 @@ mod tests {
         assert_eq!((after(1).left(), after(1).whole_after(), after(1).next_after()), (999, 4, 0));
         assert_eq!((after(999).left(), after(999).next_after()), (1, 0));
         assert_eq!((after(1000).left(), after(1000).whole_after(), after(1000).next_after()), (0, 3600, 4));
+        let spent = after(1000);
+        assert!(spent.is_spent() && spent.after(limit.interval() - 1).unwrap().is_spent());
+        assert!(!spent.after(limit.interval()).unwrap().is_spent() && spent.after(1000 * limit.interval()).is_none());
         // Half of a request that was given back cannot be made.
         assert_eq!(limit.allowance(limit.interval() * 3 / 2).left(), 998);
     }

@@ -3,110 +3,18 @@
 use std::sync::Arc;
 
 use super::{
-    Counted, Engine, Error, Reply, TRIES,
+    Acquired, Applicant, Counted, Engine, Error, Looked, Reply, Seat, TRIES,
     answer::{Place, Taken},
     beat_after,
     entries::Entry,
     rebuild::Why,
-    records::{self, Grant},
+    records::{self, Grant, Way},
     scripts::Caller,
 };
-use crate::domain::{
-    Email, HardwareHash, HardwareId, Holder, IdempotencyKey, License, LicenseKey, LimitKind, Occupancy, Principal, Refusal, SeatNumber,
-    SeatUnit, SessionId, SessionKey, Timestamp, Unadmitted, Verdict, fingerprint,
-};
+use crate::domain::{IdempotencyKey, License, LicenseKey, LimitKind, Refusal, SessionId, SessionKey, Timestamp, Verdict};
 
-/// Who asks for a seat.
-#[derive(Clone, Debug)]
-pub struct Applicant {
-    pub(super) hardware_id: HardwareId,
-    pub(super) hardware: HardwareHash,
-    pub(super) user_email: Email,
-    pub(super) idempotency_key: Option<IdempotencyKey>,
-    pub(super) request_hash: [u8; 16],
-    pub(super) holder: Holder,
-    caller: Option<Arc<Principal>>,
-}
-
-impl Applicant {
-    /// An applicant; `body` is the request as it came, to tell a repeated request from another one with the same
-    /// idempotency key.
-    #[must_use]
-    pub fn new(hardware_id: HardwareId, user_email: Email, idempotency_key: Option<IdempotencyKey>, body: &[u8]) -> Self {
-        let request_hash = if idempotency_key.is_some() { fingerprint(&[body]) } else { [0; 16] };
-        let (holder, hardware) = (Holder::device(&hardware_id), hardware_id.hash());
-        Self { hardware_id, hardware, user_email, idempotency_key, request_hash, holder, caller: None }
-    }
-
-    /// The same, known by a bearer token: it is shown the licenses of its tenant alone.
-    #[must_use]
-    pub fn known_as(self, caller: Option<Principal>) -> Self {
-        Self { caller: caller.map(Arc::new), ..self }
-    }
-
-    pub(super) fn idempotency_digest(&self) -> Option<[u8; 16]> {
-        self.idempotency_key.as_ref().map(IdempotencyKey::digest)
-    }
-
-    fn sit_as(&mut self, unit: SeatUnit) {
-        self.holder = match (unit, &self.idempotency_key) {
-            (SeatUnit::Device, _) => Holder::device(&self.hardware_id),
-            (SeatUnit::Process, Some(key)) => Holder::process(key),
-            (SeatUnit::Process, None) => Holder::random(),
-        };
-    }
-}
-
-/// A seat that somebody has.
-#[derive(Clone, Debug)]
-pub struct Seat {
-    /// The session that sits on it.
-    pub session: SessionId,
-    /// Its number, 1…N.
-    pub number: SeatNumber,
-    /// The device that has it.
-    pub hardware: HardwareHash,
-    /// When it was given, by the clock that rules expiry.
-    pub at: Timestamp,
-    /// When it is lost if no heartbeat comes.
-    pub expires_at: Timestamp,
-    /// Seconds after which to send the next heartbeat.
-    pub heartbeat_after: u64,
-    /// How full the license is.
-    pub occupancy: Occupancy,
-    /// What it is a seat of.
-    pub license: Arc<License>,
-}
-
-/// What became of an application.
-#[derive(Debug)]
-pub enum Acquired {
-    /// A seat was taken.
-    Granted(Seat),
-    /// The applicant has had a seat already; its life is renewed.
-    Held(Seat),
-    /// This very request has been answered before, like this.
-    Replayed(Vec<u8>),
-    /// This very request is being worked on.
-    InFlight,
-    /// The idempotency key has served for another request.
-    KeyReused,
-    /// Every seat is taken.
-    Full {
-        /// How full the license is.
-        occupancy: Occupancy,
-        /// When the earliest seat may fall free.
-        next_expiry: Timestamp,
-        /// Whole seconds until then.
-        retry_after: u64,
-    },
-    /// The license may not be used now.
-    Refused(Refusal),
-    /// The license requires a token, and this is not one for it.
-    Unadmitted(Unadmitted),
-    /// There is no such license key, or not for whom the token stands.
-    Unknown,
-}
+/// How often an acquire looks whether Redis has forgotten the session that is to be replaced.
+const LOOKS: usize = 3;
 
 impl Engine {
     /// Takes a seat. Runs to its end even if the caller goes away, so that no grant is left half done. Counts against the limit
@@ -122,14 +30,18 @@ impl Engine {
 
     async fn acquire_to_the_end(&self, key: &LicenseKey, mut applicant: Applicant) -> Result<Counted<Acquired>, Error> {
         let hash = key.hash();
-        let tenant = applicant.caller.as_ref().and_then(|caller| caller.tenant);
+        // Staff have none: for whoever is no member anywhere there is no license.
+        let tenants = applicant.callers.as_deref().map(|callers| callers.iter().filter_map(|caller| caller.tenant).collect::<Vec<_>>());
         let (mut limit, mut verdict) = (self.limiter.limit(LimitKind::Principal), Verdict::Uncounted);
         let mut tries = 0;
         let unsettled = loop {
-            let Some(license) = self.licenses.by_key(&self.database, &hash, tenant).await? else {
-                return Ok(Counted::Served(Acquired::Unknown, verdict));
+            let license = match self.open(&hash, tenants.as_deref(), applicant.network.as_ref()).await? {
+                Looked::Found(license) => license,
+                Looked::Unknown(unknown) if verdict == Verdict::Uncounted => return Ok(Counted::Served(Acquired::Unknown, unknown)),
+                Looked::Unknown(_) => return Ok(Counted::Served(Acquired::Unknown, verdict)),
+                Looked::Refused(allowance) => return Ok(Counted::Beyond(allowance)),
             };
-            let admitted = license.admits(applicant.caller.as_deref(), Some(&applicant.user_email)).map_err(Acquired::Unadmitted);
+            let admitted = applicant.is_admitted(&license).map_err(Acquired::Unadmitted);
             let usable = admitted.and_then(|()| license.may_be_used(self.clock.now()).map_err(Acquired::Refused));
             if let Err(refused) = usable {
                 if tries == 0 && self.may_have_changed(&license).await {
@@ -161,20 +73,22 @@ impl Engine {
                     taken
                 }
             };
+            if tries <= LOOKS && self.has_forgotten(&license, &applicant, &taken).await? {
+                continue;
+            }
             let outcome = match taken {
                 Taken::Stale => {
                     self.licenses.forget(&license);
                     None
                 }
-                Taken::Granted(place) => self.confirm_grant(license, place, &applicant).await?,
-                Taken::Held(place) => self.confirm_held(license, place, &applicant).await?,
+                Taken::Granted(place) | Taken::Shared(place) => self.confirm_grant(license, place, &applicant).await?,
+                Taken::Resumed(place) => self.confirm_resumed(license, place, &applicant).await?,
+                Taken::Crowded { now, next_expiry } => Some(Acquired::Crowded { retry_after: seconds_until(now, next_expiry) }),
                 Taken::Full { now, used, next_expiry } => {
                     self.counters.denied.inc();
-                    let wait = (next_expiry - now).num_milliseconds().max(0);
-                    let retry_after = u64::try_from(wait).unwrap_or(0).div_ceil(1000).max(1);
-                    Some(Acquired::Full { occupancy: license.policy.occupancy(used), next_expiry, retry_after })
+                    Some(full(&license, now, used, next_expiry))
                 }
-                Taken::Replayed(answer) => Some(Acquired::Replayed(answer)),
+                Taken::Replayed { answer, is_shared } => Some(Acquired::Replayed { answer, is_shared }),
                 Taken::InFlight => Some(Acquired::InFlight),
                 Taken::Reused => Some(Acquired::KeyReused),
             };
@@ -185,56 +99,99 @@ impl Engine {
         Err(Error::Unsettled(unsettled))
     }
 
+    /// Whether Redis had forgotten the session that is to be replaced, and has been reminded of it: choose again.
+    async fn has_forgotten(&self, license: &License, applicant: &Applicant, taken: &Taken) -> Result<bool, Error> {
+        let (now, place) = match taken {
+            Taken::Granted(place) | Taken::Shared(place) if !place.replaces => (place.now, Some(place)),
+            Taken::Full { now, .. } => (*now, None),
+            Taken::Granted(_)
+            | Taken::Shared(_)
+            | Taken::Stale
+            | Taken::Resumed(_)
+            | Taken::Crowded { .. }
+            | Taken::Replayed { .. }
+            | Taken::InFlight
+            | Taken::Reused => return Ok(false),
+        };
+        if !records::is_replaceable(&self.database, license, applicant, now).await? {
+            return Ok(false);
+        }
+        if let Some(place) = place {
+            self.give_back(license, place.session).await;
+        }
+        self.rebuild(license, Why::Drift).await?;
+        Ok(true)
+    }
+
     /// Redis has chosen a seat: record it. None: Redis had forgotten something, now mended; choose again.
     async fn confirm_grant(&self, license: Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
-        match self.record(&license, place, applicant).await {
-            Ok(true) => {
-                self.counters.granted.inc();
-                Ok(Some(Acquired::Granted(seat(license, &place, applicant))))
-            }
-            Ok(false) => {
-                // Another request of the same holder may have recorded this very session for us.
-                if self.is_alive(&license, place.session).await? {
-                    return Ok(Some(Acquired::Granted(seat(license, &place, applicant))));
-                }
-                self.take_back(&license, &place, applicant).await
-            }
+        let recorded = match self.record(&license, place, applicant).await {
+            Ok(recorded) => recorded,
             Err(error) => {
                 self.give_back(&license, place.session).await;
-                Err(error)
+                return Err(error);
             }
+        };
+        match recorded {
+            Some(is_shared) => {
+                if !is_shared {
+                    self.counters.granted.inc();
+                }
+                Ok(Some(acquired(license, &place, applicant, is_shared)))
+            }
+            // Another request with the same idempotency key may have recorded this very session for us.
+            None if self.is_alive(&license, place.session).await? => Ok(Some(acquired(license, &place, applicant, place.is_shared))),
+            None => self.take_back(&license, &place, applicant).await,
         }
     }
 
-    /// Records a grant, over the dead where they are in the way. False: the seat or the holder is taken, or the device is blocked.
-    async fn record(&self, license: &Arc<License>, place: Place, applicant: &Applicant) -> Result<bool, Error> {
+    /// Records a grant, over the dead where they are in the way or beside the holder's other sessions, and ends the session that it
+    /// replaces. Answers whether it shares the seat. None: the seat or the holder is taken, or the device is blocked.
+    async fn record(&self, license: &Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<bool>, Error> {
         let grant = Grant { license: Arc::clone(license), place, applicant: applicant.clone() };
-        let recorded = self.entries.record(license.tenant, Entry::Grant(grant.clone())).await?;
-        Ok(recorded.is_some() || records::grant_over_dead(&self.database, &grant).await?)
+        // Nearly always there is nothing in the way of a seat that Redis finds free, and it is recorded with others.
+        if !place.is_shared && self.entries.record(license.tenant, Entry::Grant(grant.clone())).await?.is_some() {
+            return Ok(Some(false));
+        }
+        let part = usize::from(place.holder.as_bytes()[0]) % self.adding.len();
+        let _turn = self.adding[part].lock().await;
+        let ways: &[Way] = if place.is_shared { &[Way::Shared, Way::OverDead, Way::Shared] } else { &[Way::OverDead, Way::Shared] };
+        for way in ways {
+            if records::record_apart(&self.database, &grant, *way).await? {
+                if let Some(replaced) = grant.replaced() {
+                    self.counters.released.inc();
+                    self.give_back(license, replaced).await;
+                }
+                return Ok(Some(place.is_shared || *way == Way::Shared));
+            }
+        }
+        Ok(None)
     }
 
-    /// Redis says that this holder sits: that counts only if PostgreSQL has it too. None: choose again.
-    async fn confirm_held(&self, license: Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
+    /// Redis has a session that this very request has begun: that counts only if PostgreSQL has it too. None: choose again.
+    async fn confirm_resumed(&self, license: Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
         match records::hold(&self.database, &license, &place).await? {
-            Some(record) if record.ended.is_none() => Ok(Some(Acquired::Held(seat(license, &place, applicant)))),
+            Some(record) if record.ended.is_none() => Ok(Some(acquired(license, &place, applicant, place.is_shared))),
             // A release that was cut in half has left it in Redis.
             Some(_) => {
                 self.give_back(&license, place.session).await;
                 Ok(None)
             }
             // A grant is half done: by a request that is still at it, or by one that died. Either way it can be finished.
-            None if self.record(&license, place, applicant).await? || self.is_alive(&license, place.session).await? => {
-                Ok(Some(Acquired::Held(seat(license, &place, applicant))))
-            }
-            None => self.take_back(&license, &place, applicant).await,
+            None => self.confirm_grant(license, place, applicant).await,
         }
     }
 
-    /// The record refuses a seat that Redis has chosen: the device is blocked, or Redis had forgotten something, now mended.
+    /// The record refuses a seat that Redis has chosen: the device is blocked, the seat is overdue, or Redis had forgotten something,
+    /// now mended.
     async fn take_back(&self, license: &License, place: &Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
         self.give_back(license, place.session).await;
         if records::is_blocked(&self.database, license, applicant, place.now).await? {
             return Ok(Some(Acquired::Refused(Refusal::HardwareBlocked)));
+        }
+        if place.is_shared && records::is_overdue(&self.database, license, place).await? {
+            self.counters.denied.inc();
+            return Ok(Some(full(license, place.now, place.used, place.expires_at)));
         }
         self.rebuild(license, Why::Drift).await?;
         Ok(None)
@@ -254,24 +211,36 @@ impl Engine {
     }
 
     /// Keeps the answer to a granted request, so that the same request is answered the same while its session lives.
-    /// If it fails the same request finds its seat all the same, as held.
+    /// If it fails the same request finds its session all the same.
     pub async fn remember(&self, key: &IdempotencyKey, seat: &Seat, answer: &[u8]) {
-        let remembered = self.scripts.remember(seat.license.id, &key.digest(), seat.session.key, answer).await;
+        let remembered = self.scripts.remember(&key.digest(), seat, answer).await;
         if let Err(error) = remembered {
             tracing::warn!(license = %seat.license.id, %error, "an answer could not be kept for replay");
         }
     }
 }
 
-fn seat(license: Arc<License>, place: &Place, applicant: &Applicant) -> Seat {
-    Seat {
+fn acquired(license: Arc<License>, place: &Place, applicant: &Applicant, is_shared: bool) -> Acquired {
+    let seat = Seat {
         session: SessionId { license: license.id, key: place.session },
         number: place.seat,
         hardware: applicant.hardware,
+        is_shared,
         at: place.now,
         expires_at: place.expires_at,
         heartbeat_after: beat_after(place.now, place.expires_at),
         occupancy: license.policy.occupancy(place.used),
         license,
-    }
+    };
+    if is_shared { Acquired::Shared(seat) } else { Acquired::Granted(seat) }
+}
+
+fn full(license: &License, now: Timestamp, used: u32, next_expiry: Timestamp) -> Acquired {
+    Acquired::Full { occupancy: license.policy.occupancy(used), next_expiry, retry_after: seconds_until(now, next_expiry) }
+}
+
+/// Whole seconds until then, at least one.
+fn seconds_until(now: Timestamp, then: Timestamp) -> u64 {
+    let wait = (then - now).num_milliseconds().max(0);
+    u64::try_from(wait).unwrap_or(0).div_ceil(1000).max(1)
 }

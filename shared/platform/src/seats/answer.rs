@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::Error;
-use crate::domain::{HardwareHash, Refusal, SeatNumber, SessionKey, TenantId, Timestamp, from_millis};
+use crate::domain::{HardwareHash, Holder, Refusal, SeatNumber, SessionKey, TenantId, Timestamp, from_millis};
 
 /// What a script that needs a warm license answers.
 #[derive(Debug)]
@@ -18,22 +18,43 @@ pub(super) enum Reply<T> {
 #[derive(Debug)]
 pub(super) enum Taken {
     Stale,
+    /// A seat was free.
     Granted(Place),
-    Held(Place),
-    Full { now: Timestamp, used: u32, next_expiry: Timestamp },
-    Replayed(Vec<u8>),
+    /// Its holder has a seat, which the new session shares.
+    Shared(Place),
+    /// The session that the same request has begun before.
+    Resumed(Place),
+    /// Too many sessions share the seat of the holder.
+    Crowded {
+        now: Timestamp,
+        next_expiry: Timestamp,
+    },
+    Full {
+        now: Timestamp,
+        used: u32,
+        next_expiry: Timestamp,
+    },
+    Replayed {
+        answer: Vec<u8>,
+        is_shared: bool,
+    },
     InFlight,
     Reused,
 }
 
-/// A seat as Redis has it.
+/// A session on a seat as Redis has it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) session: SessionKey,
     pub(super) seat: SeatNumber,
+    pub(super) holder: Holder,
     pub(super) now: Timestamp,
     pub(super) expires_at: Timestamp,
     pub(super) used: u32,
+    /// Other sessions of the holder are on the seat.
+    pub(super) is_shared: bool,
+    /// It is to replace the session that the request names.
+    pub(super) replaces: bool,
 }
 
 /// What `heartbeat.lua` found.
@@ -149,11 +170,20 @@ impl Answer {
         Ok(from_millis(self.number()?))
     }
 
-    pub(super) fn place(&mut self) -> Result<Place, Error> {
+    /// A session that is alone on a seat of this holder.
+    pub(super) fn place(&mut self, holder: Holder) -> Result<Place, Error> {
         let session = self.array()?;
         let seat = SeatNumber::new(self.count()?).ok_or_else(|| Error::Unexpected("seat 0".to_owned()))?;
         let (now, expires_at) = (self.time()?, self.time()?);
-        Ok(Place { session: SessionKey::from_bytes(session), seat, now, expires_at, used: self.count()? })
+        let session = SessionKey::from_bytes(session);
+        Ok(Place { session, seat, holder, now, expires_at, used: self.count()?, is_shared: false, replaces: false })
+    }
+
+    /// A session, with its holder and whether it shares the seat and replaces another one.
+    pub(super) fn shared_place(&mut self, holder: Holder) -> Result<Place, Error> {
+        let place = self.place(holder)?;
+        let holder = Holder::from_bytes(self.array()?);
+        Ok(Place { holder, is_shared: self.count()? == 1, replaces: self.count()? == 1, ..place })
     }
 }
 

@@ -4,15 +4,15 @@
 use std::sync::Arc;
 
 use super::{
-    Counted, Engine, Error, Reply, TRIES,
+    Claim, Counted, Engine, Error, Looked, Reply, TRIES,
     answer::Beat,
     batcher::Work,
     beat_after,
     rebuild::Why,
     records,
-    scripts::{Caller, Scripts},
+    scripts::{Caller, Scripts, limit_key},
 };
-use crate::domain::{EndReason, HardwareHash, License, LicenseId, Limit, Refusal, SeatNumber, SessionId, TenantId, Timestamp, Verdict};
+use crate::domain::{EndReason, HardwareHash, License, LicenseId, Limit, Refusal, SeatNumber, SessionId, TenantId, Timestamp};
 
 /// A session renewed.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,16 @@ pub enum Heartbeat {
     Unknown,
 }
 
+/// What PostgreSQL says of a session that Redis lacks.
+enum LastWord {
+    /// It has ended.
+    Ended(EndReason),
+    /// It lives, and Redis has forgotten it.
+    Lives(Arc<License>),
+    /// It was renewed or ended meanwhile: Redis must be asked again.
+    Changed,
+}
+
 /// Heartbeats go to Redis together: on one server all of them, on a cluster those of one license.
 pub(super) struct Beats {
     pub(super) scripts: Arc<Scripts>,
@@ -85,23 +95,27 @@ impl Work for Beats {
 
 impl Engine {
     /// Renews a session by its license's TTL. Counts against the limit of the session, if there is one; a client that goes
-    /// beyond it by beating too often does not lose its session by that.
+    /// beyond it by beating too often does not lose its session by that. Where there is none, it
+    /// counts against the limit of the address that claims it, and beyond that limit PostgreSQL is
+    /// not asked.
     ///
     /// # Errors
     /// Any [`Error`]; the session is then neither ended nor surely renewed.
-    pub async fn heartbeat(&self, session: SessionId) -> Result<Counted<Heartbeat>, Error> {
+    pub async fn heartbeat(&self, claim: impl Into<Claim>) -> Result<Counted<Heartbeat>, Error> {
+        let Claim { session, network } = claim.into();
         let lane = self.scripts.is_cluster().then_some(session.license);
         for _ in 0..TRIES {
             let (beat, verdict) = match self.beats.ask(lane, session).await? {
                 Reply::Done(Counted::Served(beat, verdict)) => (beat, verdict),
                 Reply::Done(Counted::Beyond(allowance)) => return Ok(Counted::Beyond(allowance)),
-                Reply::Cold => {
-                    let Some(license) = self.licenses.by_id(&self.database, session.license).await? else {
-                        return Ok(Counted::Served(Heartbeat::Unknown, Verdict::Uncounted));
-                    };
-                    self.rebuild(&license, Why::Cold).await?;
-                    continue;
-                }
+                Reply::Cold => match Box::pin(self.find_license(session.license, network.as_ref())).await? {
+                    Looked::Found(license) => {
+                        self.rebuild(&license, Why::Cold).await?;
+                        continue;
+                    }
+                    Looked::Unknown(verdict) => return Ok(Counted::Served(Heartbeat::Unknown, verdict)),
+                    Looked::Refused(allowance) => return Ok(Counted::Beyond(allowance)),
+                },
             };
             match beat {
                 Beat::Renewed { now, expires_at, tenant, version, seat, hardware, used, seats, policy_is_old } => {
@@ -124,39 +138,48 @@ impl Engine {
                 Beat::Refused { expires_at, why } => {
                     return Ok(Counted::Served(Heartbeat::Refused { why, stop_by: expires_at }, verdict));
                 }
-                Beat::Missing { now } => {
-                    let Some(license) = self.licenses.by_id(&self.database, session.license).await? else {
-                        return Ok(Counted::Served(Heartbeat::Unknown, Verdict::Uncounted));
-                    };
-                    if let Some(last_word) = self.last_word(&license, session, now).await? {
+                Beat::Missing { now } => match Box::pin(self.look_for(session, network.as_ref(), now)).await? {
+                    Looked::Found(LastWord::Changed) => {}
+                    Looked::Found(LastWord::Lives(license)) => self.rebuild(&license, Why::Drift).await?,
+                    Looked::Found(LastWord::Ended(reason)) => {
                         // Whoever knows of a session that was is counted by it.
-                        let verdict = match last_word {
-                            Heartbeat::Ended(_) => self.count(session.license, &Caller::Session(session.key)).await,
-                            Heartbeat::Renewed(_) | Heartbeat::Refused { .. } | Heartbeat::Unknown => Verdict::Uncounted,
-                        };
-                        return Ok(Counted::under(verdict, last_word));
+                        let verdict = self.count(session.license, &Caller::Session(session.key)).await;
+                        return Ok(Counted::under(verdict, Heartbeat::Ended(reason)));
                     }
-                }
+                    Looked::Unknown(verdict) => return Ok(Counted::Served(Heartbeat::Unknown, verdict)),
+                    Looked::Refused(allowance) => return Ok(Counted::Beyond(allowance)),
+                },
             }
         }
         Err(Error::Unsettled(session.license))
     }
 
-    /// Redis lacks the session: what PostgreSQL says of it. None: it lives, and Redis has been reminded; beat again.
-    async fn last_word(&self, license: &License, session: SessionId, now: Timestamp) -> Result<Option<Heartbeat>, Error> {
-        let Some(record) = records::find(&self.database, license, session.key).await? else {
-            return Ok(Some(Heartbeat::Unknown));
+    /// Redis knows the license and lacks the session: what PostgreSQL says of it.
+    async fn look_for(&self, session: SessionId, network: Option<&[u8; 16]>, now: Timestamp) -> Result<Looked<LastWord>, Error> {
+        // One that has ended, and is beaten for again and again.
+        if let Some(allowance) = self.limiter.refused(&limit_key(session.license, &Caller::Session(session.key))) {
+            return Ok(Looked::Refused(allowance));
+        }
+        self.screened(network, Some(session.license), None, self.last_word(session, now)).await
+    }
+
+    /// None: there never was such a session.
+    async fn last_word(&self, session: SessionId, now: Timestamp) -> Result<Option<LastWord>, Error> {
+        let Some(license) = self.licenses.by_id(&self.database, session.license).await? else {
+            return Ok(None);
+        };
+        let Some(record) = records::find(&self.database, &license, session.key).await? else {
+            return Ok(None);
         };
         if let Some((_, reason)) = record.ended {
-            return Ok(Some(Heartbeat::Ended(reason)));
+            return Ok(Some(LastWord::Ended(reason)));
         }
         if record.expires_at > now {
-            self.rebuild(license, Why::Drift).await?;
-            return Ok(None);
+            return Ok(Some(LastWord::Lives(license)));
         }
         // Both say that it is dead. It is ended here and now, so that no rebuild brings back what a client was told is over.
-        let ended = records::expire(&self.database, license, session.key, now).await?;
-        Ok(ended.map(|_| Heartbeat::Ended(EndReason::Expired)))
+        let ended = records::expire(&self.database, &license, session.key, now).await?;
+        Ok(Some(ended.map_or(LastWord::Changed, |_| LastWord::Ended(EndReason::Expired))))
     }
 
     /// Looks up a policy that Redis has held for ten seconds without a look. The heartbeat does not depend on it.

@@ -6,9 +6,11 @@ use std::{
     time::Duration,
 };
 
+use tokio_postgres::types::ToSql;
+
 use super::Error;
 use crate::{
-    db::{Database, license},
+    db::{Database, Patience, Statement, license},
     domain::{Clock, License, LicenseId, LicenseKeyHash, TenantId, Timestamp},
 };
 
@@ -40,8 +42,28 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Shelf {
     by_id: HashMap<LicenseId, Entry>,
-    /// Which license a key opened, and at which version: a later one may have another key.
-    ids: HashMap<LicenseKeyHash, (LicenseId, i64)>,
+    /// What a key opened. It stays when the license is no longer fresh, so that a key that was good
+    /// is known.
+    keys: HashMap<LicenseKeyHash, Opened>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Opened {
+    license: LicenseId,
+    tenant: TenantId,
+    /// A later one may have another key.
+    version: i64,
+}
+
+/// What is known of a license key here.
+#[derive(Debug)]
+pub(super) enum KnownKey {
+    /// It opens this license.
+    Fresh(Arc<License>),
+    /// It was good when it was last looked up.
+    Stale,
+    /// Nothing, or it is of another tenant than the one that asks.
+    Unknown,
 }
 
 #[derive(Debug)]
@@ -55,30 +77,48 @@ impl Licenses {
         Self { shelf: Mutex::default(), clock }
     }
 
-    /// The license of a key, if there is one, and `tenant` has it where a tenant asks. A key of another tenant costs what an unknown one does.
-    pub(super) async fn by_key(
+    /// What is known of a key without a look-up; where members ask, only if the key is of one of their tenants.
+    pub(super) fn known(&self, key: &LicenseKeyHash, tenants: Option<&[TenantId]>) -> KnownKey {
+        self.with(|shelf, now| {
+            let opened = shelf.keys.get(key).filter(|opened| tenants.is_none_or(|tenants| tenants.contains(&opened.tenant)));
+            let Some(opened) = opened else { return KnownKey::Unknown };
+            let license = fresh(shelf, opened.license, now).filter(|license| license.version == opened.version);
+            license.map_or(KnownKey::Stale, KnownKey::Fresh)
+        })
+    }
+
+    /// Looks up the license of a key, if there is one, and one of `tenants` has it where members ask. A
+    /// key of another tenant costs what an unknown one does.
+    pub(super) async fn read_by_key(
         &self,
         database: &Database,
         key: &LicenseKeyHash,
-        tenant: Option<TenantId>,
+        tenants: Option<&[TenantId]>,
     ) -> Result<Option<Arc<License>>, Error> {
-        let known = self.with(|shelf, now| {
-            let (id, version) = shelf.ids.get(key)?;
-            fresh(shelf, *id, now).filter(|license| license.version == *version)
-        });
-        if let Some(known) = known.filter(|license| tenant.is_none_or(|tenant| license.tenant == tenant)) {
-            return Ok(Some(known));
-        }
         let hash = &&key.as_bytes()[..];
-        let rows = match tenant {
+        let rows = match tenants {
             None => database.query(BY_KEY, &[hash]).await?,
-            Some(tenant) => database.query_as(tenant, BY_KEY_OF_TENANT, &[hash]).await?,
+            Some(tenants) => {
+                let params: [&(dyn ToSql + Sync); 1] = [hash];
+                let of = |tenant: &TenantId| (*tenant, BY_KEY_OF_TENANT, &params[..]);
+                let statements: Vec<Statement<'_>> = tenants.iter().map(of).collect();
+                database.query_all_as(&statements, Patience::UntilDeadline).await?.into_iter().flatten().collect()
+            }
         };
         let license = rows.first().map(license).transpose()?.map(Arc::new);
-        if let Some(license) = &license {
-            self.keep(license, Some(*key));
+        match &license {
+            Some(license) => self.keep(license, Some(*key)),
+            None if tenants.is_none() => {
+                self.with(|shelf, _| shelf.keys.remove(key));
+            }
+            None => {}
         }
         Ok(license)
+    }
+
+    /// Whether there is such a license, as far as is known without a look-up.
+    pub(super) fn exists(&self, id: LicenseId) -> bool {
+        self.with(|shelf, _| shelf.by_id.contains_key(&id))
     }
 
     pub(super) async fn by_id(&self, database: &Database, id: LicenseId) -> Result<Option<Arc<License>>, Error> {
@@ -110,12 +150,12 @@ impl Licenses {
                 if shelf.by_id.len() >= CAPACITY {
                     shelf.by_id.clear();
                 }
-                let Shelf { by_id, ids } = shelf;
-                ids.retain(|_, (id, _)| by_id.contains_key(id));
+                let Shelf { by_id, keys } = shelf;
+                keys.retain(|_, opened| by_id.contains_key(&opened.license));
             }
             shelf.by_id.insert(license.id, Entry { license: Arc::clone(license), read_at: now });
             if let Some(key) = key {
-                shelf.ids.insert(key, (license.id, license.version));
+                shelf.keys.insert(key, Opened { license: license.id, tenant: license.tenant, version: license.version });
             }
         });
     }

@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use clap::Args;
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
-use redis::Cmd;
+use redis::{Cmd, Value, cmd};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{
     Error, RedisLink,
     answer::Answer,
+    refusals::Refusals,
     script::{Script, ScriptLink, lua},
 };
-use crate::domain::{Allowance, Clock, Limit, LimitKind, Verdict, fingerprint};
+use crate::domain::{Allowance, Clock, Limit, LimitKind, SystemClock, Verdict, fingerprint};
 
 /// How many requests callers may make.
 #[derive(Args, Clone, Copy, Debug)]
@@ -77,11 +79,61 @@ impl<T> Counted<T> {
     }
 }
 
+/// What came of looking up a credential that nobody here knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Looked<T> {
+    /// It is good.
+    Found(T),
+    /// There is no such credential.
+    Unknown(Verdict),
+    /// Whoever asks is beyond its limit: nothing was looked up.
+    Refused(Allowance),
+}
+
+/// Who asks for a credential to be looked up, for what is counted if there is none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker<'a> {
+    /// The address.
+    pub(crate) network: &'a [u8; 16],
+    /// What the credential is of and is known to exist, a license or an identity, if there is such:
+    /// at each address it has an allowance of its own, so that it is not refused because others
+    /// there have spent the address's.
+    pub(crate) known: Option<[u8; 16]>,
+}
+
+/// Who counts a credential that turns out not to be good.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum CountedBy {
+    /// The one that looks it up, at once.
+    LookUp,
+    /// The edge, by the error that is answered.
+    Edge,
+}
+
+impl Asker<'_> {
+    /// By what it is counted.
+    fn subject(&self) -> Vec<u8> {
+        [&self.network[..], self.known.as_ref().map_or(&[][..], |known| &known[..])].concat()
+    }
+}
+
+/// Requests left at which an address is so close to its limit that a burst must not go past it.
+const CLOSE: u64 = 32;
+/// Look-ups that may be under way at a time for one such address, and for those that share its
+/// place.
+const LOOK_UPS: usize = 8;
+const PLACES: usize = 64;
+/// Seconds for which Redis remembers that a credential was found good.
+const REMEMBERED: u32 = 90 * 86_400;
+
 /// Counts requests.
 pub struct Limiter {
     link: ScriptLink,
     script: Script,
+    peek: Script,
     settings: LimitSettings,
+    refusals: Refusals,
+    look_ups: [Semaphore; PLACES],
     let_through: Counter,
 }
 
@@ -95,17 +147,25 @@ impl Limiter {
     /// A limiter that counts in this Redis.
     #[must_use]
     pub fn new(redis: RedisLink, settings: LimitSettings) -> Self {
-        Self::over(ScriptLink::new(redis, None), settings)
+        Self::over(ScriptLink::new(redis, None), settings, Arc::new(SystemClock))
     }
 
     /// The same, with Redis' clock replaced: tests move time and do not sleep.
     #[must_use]
     pub fn with_moved_time(redis: RedisLink, settings: LimitSettings, clock: Arc<dyn Clock>) -> Self {
-        Self::over(ScriptLink::new(redis, Some(clock)), settings)
+        Self::over(ScriptLink::new(redis, Some(Arc::clone(&clock))), settings, clock)
     }
 
-    pub(super) fn over(link: ScriptLink, settings: LimitSettings) -> Self {
-        Self { link, script: Script::new(lua!("clock", "gcra", "limit")), settings, let_through: Counter::default() }
+    pub(super) fn over(link: ScriptLink, settings: LimitSettings, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            link,
+            script: Script::new(lua!("clock", "gcra", "limit")),
+            peek: Script::new(lua!("clock", "peek")),
+            settings,
+            refusals: Refusals::new(clock),
+            look_ups: [const { Semaphore::const_new(LOOK_UPS) }; PLACES],
+            let_through: Counter::default(),
+        }
     }
 
     /// Puts what it counts of itself on a metrics page.
@@ -123,9 +183,7 @@ impl Limiter {
     /// Counts one request of a caller, known by bytes of any length that nobody else of its kind has. If Redis is down it is
     /// let through, and that is counted.
     pub async fn check(&self, kind: LimitKind, subject: &[u8]) -> Verdict {
-        // Not an address, nor a name, but what nobody can read one from at a glance.
-        let subject = Uuid::from_bytes(fingerprint(&[subject]));
-        self.check_at(self.limit(kind), &format!("limit:{}:{}", kind.as_str(), subject.simple())).await
+        self.check_at(self.limit(kind), &key(kind, subject)).await
     }
 
     /// The same for whoever is known by a key in Redis.
@@ -133,25 +191,149 @@ impl Limiter {
         if limit.interval() == 0 {
             return Verdict::Uncounted;
         }
-        match self.count(limit, key).await {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                self.let_through.inc();
-                tracing::debug!(%error, "a request was let through uncounted");
-                Verdict::Uncounted
-            }
+        if let Some(allowance) = self.refusals.find(key) {
+            return Verdict::Beyond(allowance);
         }
+        let counted = self.ask(&self.script, limit, key).await;
+        counted.unwrap_or_else(|error| {
+            self.let_through.inc();
+            tracing::debug!(%error, "a request was let through uncounted");
+            Verdict::Uncounted
+        })
     }
 
-    async fn count(&self, limit: Limit, key: &str) -> Result<Verdict, Error> {
-        let mut call = ScriptLink::begin(&self.script, 1, 3, 160);
+    /// What this process knows of a caller that was refused and may not come again yet.
+    pub(super) fn refused(&self, key: &str) -> Option<Allowance> {
+        self.refusals.find(key)
+    }
+
+    /// Remembers what a script has refused that counts by this key.
+    pub(super) fn refuse(&self, key: &str, allowance: Allowance) {
+        self.refusals.keep(key, allowance);
+    }
+
+    /// Looks up a credential that nobody here knows, unless whoever asks has made too many requests
+    /// with credentials that were not good; one more of those is counted. `mark` names the
+    /// credential for Redis, which remembers for all processes which ones were found good: those
+    /// are looked up in any case.
+    pub(crate) async fn screened<T, E>(
+        &self,
+        asker: Asker<'_>,
+        mark: Option<&[u8]>,
+        counted_by: CountedBy,
+        look_up: impl Future<Output = Result<Option<T>, E>>,
+    ) -> Result<Looked<T>, E> {
+        let (limit, subject) = (self.limit(LimitKind::Anonymous), asker.subject());
+        let key = key(LimitKind::Anonymous, &subject);
+        let mark = mark.map(|mark| format!("known:{}", name(mark)));
+        let mut verdict = self.look(limit, &key).await;
+        let is_close = matches!(verdict, Verdict::Within(allowance) if allowance.left() <= CLOSE);
+        // It is never closed: there is always a turn to be had.
+        let _turn = if is_close { self.look_ups[place(&subject)].acquire().await.ok() } else { None };
+        if is_close {
+            verdict = self.look(limit, &key).await;
+        }
+        let is_beyond = matches!(verdict, Verdict::Beyond(_));
+        if let Verdict::Beyond(allowance) = verdict
+            && !self.is_marked(mark.as_deref()).await
+        {
+            return Ok(Looked::Refused(allowance));
+        }
+        if let Some(found) = look_up.await? {
+            // Without Redis or a limit there is nothing to remember it for.
+            if verdict != Verdict::Uncounted {
+                self.mark(mark.as_deref()).await;
+            }
+            return Ok(Looked::Found(found));
+        }
+        if is_beyond {
+            self.unmark(mark.as_deref()).await;
+        }
+        if counted_by == CountedBy::Edge && asker.known.is_some() {
+            self.check(LimitKind::Anonymous, &subject).await;
+        }
+        if verdict == Verdict::Uncounted || counted_by == CountedBy::Edge {
+            // Without Redis or a limit it is for the edge, too, which finds the same.
+            return Ok(Looked::Unknown(Verdict::Uncounted));
+        }
+        Ok(match self.count_unknown(asker).await {
+            Verdict::Beyond(allowance) => Looked::Refused(allowance),
+            counted @ (Verdict::Uncounted | Verdict::Within(_)) => Looked::Unknown(counted),
+        })
+    }
+
+    /// Counts a credential that is not good.
+    pub(super) async fn count_unknown(&self, asker: Asker<'_>) -> Verdict {
+        if asker.known.is_some() {
+            // It counts for the address, too, whatever its own allowance is.
+            self.check(LimitKind::Anonymous, asker.network).await;
+        }
+        self.check(LimitKind::Anonymous, &asker.subject()).await
+    }
+
+    /// Whether this asker may have a credential looked up, as far as this process knows: Redis is
+    /// not asked.
+    pub(super) fn screen(&self, asker: Asker<'_>) -> Option<Allowance> {
+        self.refusals.find(&key(LimitKind::Anonymous, &asker.subject()))
+    }
+
+    /// Whether a request might pass. If Redis is down it might, and is not counted.
+    async fn look(&self, limit: Limit, key: &str) -> Verdict {
+        if limit.interval() == 0 {
+            return Verdict::Uncounted;
+        }
+        if let Some(allowance) = self.refusals.find(key) {
+            return Verdict::Beyond(allowance);
+        }
+        self.ask(&self.peek, limit, key).await.unwrap_or(Verdict::Uncounted)
+    }
+
+    async fn ask(&self, script: &Script, limit: Limit, key: &str) -> Result<Verdict, Error> {
+        let mut call = ScriptLink::begin(script, 1, 3, 160);
         call.arg(key);
         self.link.time(&mut call);
         take_limit(&mut call, limit);
-        let mut answer = self.link.run(&self.script, &call).await?;
+        let mut answer = self.link.run(script, &call).await?;
         let may_pass = answer.number()? == 1;
-        verdict(limit, may_pass, &mut answer)
+        let verdict = verdict(limit, may_pass, &mut answer)?;
+        if let Verdict::Beyond(allowance) = verdict {
+            self.refusals.keep(key, allowance);
+        }
+        Ok(verdict)
     }
+
+    /// Whether Redis remembers that a credential was good.
+    async fn is_marked(&self, mark: Option<&str>) -> bool {
+        let Some(mark) = mark else { return false };
+        self.link.send(cmd("EXISTS").arg(mark)).await.is_ok_and(|found| found == Value::Int(1))
+    }
+
+    /// Remembers it. Without Redis it is found out anew.
+    async fn mark(&self, mark: Option<&str>) {
+        if let Some(mark) = mark {
+            let _ = self.link.send(cmd("SET").arg(mark).arg("").arg("EX").arg(REMEMBERED)).await;
+        }
+    }
+
+    /// It is good no more.
+    async fn unmark(&self, mark: Option<&str>) {
+        if let Some(mark) = mark {
+            let _ = self.link.send(cmd("DEL").arg(mark)).await;
+        }
+    }
+}
+
+/// The key of a caller: not an address, nor a name, but what nobody can read one from at a glance.
+fn key(kind: LimitKind, subject: &[u8]) -> String {
+    format!("limit:{}:{}", kind.as_str(), name(subject))
+}
+
+fn place(subject: &[u8]) -> usize {
+    usize::from(fingerprint(&[subject])[0]) % PLACES
+}
+
+fn name(subject: &[u8]) -> uuid::fmt::Simple {
+    Uuid::from_bytes(fingerprint(&[subject])).simple()
 }
 
 /// The two arguments by which a script knows a limit.

@@ -26,7 +26,8 @@ SELECT l.id, l.tenant_id, l.version, l.key_last_four, l.tier, l.status, t.status
 FROM licenses l JOIN tenants t ON t.id = l.tenant_id WHERE l.id > $1 ORDER BY l.id LIMIT $2";
 
 pub(super) const RECORDED: &str = "-- reconcile::recorded
-SELECT id, expires_at, seat FROM sessions WHERE license_id = $1 AND ended_reason IS NULL AND seat > $2 ORDER BY license_id, seat LIMIT $3";
+SELECT id, expires_at, seat, share FROM sessions WHERE license_id = $1 AND ended_reason IS NULL AND (seat, share) > ($2, $3)
+ORDER BY license_id, seat, share LIMIT $4";
 
 pub(super) const STANDING: &str = "-- reconcile::standing
 SELECT id, expires_at, ended_at FROM sessions WHERE id = ANY ($2::uuid[]) AND license_id = $1";
@@ -160,11 +161,11 @@ impl Reconciler {
     }
 
     async fn recorded(&self, license: LicenseId) -> Result<HashMap<SessionKey, Timestamp>, Error> {
-        let (mut recorded, mut seat) = (HashMap::new(), 0_i32);
+        let (mut recorded, mut last) = (HashMap::new(), (0_i32, 0_i32));
         loop {
-            let rows = self.database.query(RECORDED, &[&license.as_uuid(), &seat, &PAGE]).await?;
-            let Some(last) = rows.last() else { return Ok(recorded) };
-            seat = last.try_get(2)?;
+            let rows = self.database.query(RECORDED, &[&license.as_uuid(), &last.0, &last.1, &PAGE]).await?;
+            let Some(row) = rows.last() else { return Ok(recorded) };
+            last = (row.try_get(2)?, row.try_get(3)?);
             for row in &rows {
                 recorded.insert(SessionKey::from_uuid(row.try_get(0)?), row.try_get(1)?);
             }

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{Applicant, Error, answer::Place};
 use crate::{
-    db::Database,
-    domain::{EndReason, HardwareHash, License, SessionKey, Timestamp},
+    db::{Database, Patience},
+    domain::{EndReason, HardwareHash, License, SeatUnit, SessionKey, SessionRef, Timestamp},
 };
 
 /// A session as recorded.
@@ -65,11 +65,13 @@ WITH granted AS (
 )
 SELECT license_id, id FROM granted";
 
-// One grant where something stood in the way: dead sessions are ended first, in the same statement.
+// One grant where something stood in the way: dead sessions are ended first, in the same statement. Where Redis has live sessions of
+// the holder on the seat ($13), those there that are due are not dead.
 pub(super) const GRANT_OVER_DEAD: &str = "-- seats::grant_over_dead
 WITH dead AS (
     UPDATE sessions SET ended_at = $10, ended_reason = 'expired'
     WHERE license_id = $2 AND ended_reason IS NULL AND expires_at <= $10 AND (seat = $4 OR holder = $5) AND id <> $3
+      AND NOT ($13::boolean AND seat = $4 AND holder = $5)
     RETURNING id
 ), cleared AS (
     SELECT count(*) FROM dead
@@ -78,7 +80,7 @@ WITH dead AS (
                           started_at, expires_at)
     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM cleared
     WHERE (($4 <= $12 AND NOT EXISTS (SELECT FROM sessions WHERE license_id = $2 AND ended_reason IS NULL AND seat > $12 AND expires_at > $10))
-           OR $12 > (SELECT count(*) FROM sessions WHERE license_id = $2 AND ended_reason IS NULL AND expires_at > $10))
+           OR $12 > (SELECT count(DISTINCT seat) FROM sessions WHERE license_id = $2 AND ended_reason IS NULL AND expires_at > $10))
       AND NOT EXISTS (SELECT FROM hardware_blocks WHERE license_id = $2 AND hardware_id = $6 AND until > $10)
     ON CONFLICT DO NOTHING
     RETURNING id
@@ -89,6 +91,51 @@ WITH dead AS (
     SELECT $1, $10, 'system', 'session.expired', $2, id FROM dead
 )
 SELECT id FROM granted";
+
+// Another session on a seat that its holder has. The seat's primary is locked and marked, and gives the number: so the seat stays guarded
+// however it ends. One that has fallen due counts if the seat lives otherwise, or if there is room for it anew.
+pub(super) const SHARE: &str = "-- seats::share
+WITH shared AS (
+    UPDATE sessions SET shares_given = shares_given + 1
+    WHERE license_id = $2 AND holder = $5 AND share = 0 AND ended_reason IS NULL AND seat = $4
+      AND (expires_at > $10
+           OR EXISTS (SELECT FROM sessions WHERE license_id = $2 AND holder = $5 AND share > 0 AND ended_reason IS NULL AND expires_at > $10)
+           OR $12::integer > (SELECT count(DISTINCT seat) FROM sessions WHERE license_id = $2 AND ended_reason IS NULL AND expires_at > $10))
+      AND NOT EXISTS (SELECT FROM hardware_blocks WHERE license_id = $2 AND hardware_id = $6 AND until > $10)
+    RETURNING shares_given
+), granted AS (
+    INSERT INTO sessions (tenant_id, license_id, id, share, seat, holder, hardware_id, user_email, idempotency_key, request_hash,
+                          started_at, expires_at)
+    SELECT $1, $2, $3, shares_given, $4, $5, $6, $7, $8, $9, $10, $11 FROM shared
+    ON CONFLICT DO NOTHING
+    RETURNING id
+), audited AS (
+    INSERT INTO audit_events_of_seats (tenant_id, at, actor, action, license_id, session_id, details)
+    SELECT $1, $10, 'client', 'session.acquired', $2, id, '{\"shares_seat\": true}'::jsonb FROM granted
+)
+SELECT id FROM granted";
+
+// The end of a session that the one before has replaced, if that one was recorded.
+pub(super) const REPLACE: &str = "-- seats::replace
+WITH replaced AS (
+    UPDATE sessions SET ended_at = greatest($4, started_at), ended_reason = 'released'
+    WHERE id = $3 AND license_id = $2 AND coalesce(ended_reason, '') = ''
+      AND EXISTS (SELECT FROM sessions AS new WHERE new.id = $5 AND new.license_id = $2 AND coalesce(new.ended_reason, '') = '')
+    RETURNING id, ended_at
+), audited AS (
+    INSERT INTO audit_events_of_seats (tenant_id, at, actor, action, license_id, session_id, details)
+    SELECT $1, ended_at, 'client', 'session.released', $2, id, jsonb_build_object('replaced_by', $6::text, 'user_email', $7::text)
+    FROM replaced
+)
+SELECT id FROM replaced";
+
+pub(super) const REPLACEABLE: &str = "-- seats::replaceable
+SELECT FROM sessions WHERE id = $1 AND license_id = $2 AND coalesce(ended_reason, '') = '' AND expires_at > $3
+  AND ($4::bytea IS NULL OR holder = $4)";
+
+// The holder's own seat has fallen due: Redis alone has it, and there is no room for it anew.
+pub(super) const OVERDUE: &str = "-- seats::overdue
+SELECT FROM sessions WHERE license_id = $1 AND holder = $2 AND share = 0 AND ended_reason IS NULL AND seat = $3 AND expires_at <= $4";
 
 /// A seat that Redis has chosen, to be recorded.
 #[derive(Clone, Debug)]
@@ -113,15 +160,23 @@ pub(super) struct GrantRow<'a> {
     pub(super) limit: i32,
 }
 
+fn number(value: u32) -> Result<i32, Error> {
+    i32::try_from(value).map_err(|error| Error::Unexpected(error.to_string()))
+}
+
 impl Grant {
+    /// The session that it replaces.
+    pub(super) fn replaced(&self) -> Option<SessionKey> {
+        self.applicant.replaced_on(self.license.id).filter(|_| self.place.replaces)
+    }
+
     pub(super) fn row(&self) -> Result<GrantRow<'_>, Error> {
-        let number = |value: u32| i32::try_from(value).map_err(|error| Error::Unexpected(error.to_string()));
         let idempotency_key = self.applicant.idempotency_digest();
         Ok(GrantRow {
             license: self.license.id.as_uuid(),
             session: self.place.session.as_uuid(),
             seat: number(self.place.seat.get())?,
-            holder: &self.applicant.holder.as_bytes()[..],
+            holder: &self.place.holder.as_bytes()[..],
             hardware: self.applicant.hardware_id.as_str(),
             email: self.applicant.user_email.as_str(),
             idempotency_key,
@@ -133,12 +188,22 @@ impl Grant {
     }
 }
 
-/// Records a grant and ends the dead sessions in its way. False: someone sits on that seat, or that holder sits already.
-pub(super) async fn grant_over_dead(database: &Database, grant: &Grant) -> Result<bool, Error> {
+/// Which of the two statements records a grant by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Way {
+    /// On a seat that is the holder's anew; dead sessions in its way are ended.
+    OverDead,
+    /// On the seat that the holder has.
+    Shared,
+}
+
+/// Records a grant by itself, and with it the end of the session that it replaces. False: something else is in its way.
+pub(super) async fn record_apart(database: &Database, grant: &Grant, way: Way) -> Result<bool, Error> {
     let row = grant.row()?;
+    let (license, at, tenant) = (&grant.license, row.at, grant.license.tenant.as_uuid());
     let key = row.idempotency_key.as_ref().map(|key| &key[..]);
-    let params: [&(dyn ToSql + Sync); 12] = [
-        &grant.license.tenant.as_uuid(),
+    let params: [&(dyn ToSql + Sync); 13] = [
+        &tenant,
         &row.license,
         &row.session,
         &row.seat,
@@ -147,11 +212,46 @@ pub(super) async fn grant_over_dead(database: &Database, grant: &Grant) -> Resul
         &row.email,
         &key,
         &row.request_hash,
-        &row.at,
+        &at,
         &row.expires_at,
         &row.limit,
+        &grant.place.is_shared,
     ];
-    Ok(!database.query_as(grant.license.tenant, GRANT_OVER_DEAD, &params).await?.is_empty())
+    let (sql, params) = match way {
+        Way::OverDead => (GRANT_OVER_DEAD, &params[..]),
+        Way::Shared => (SHARE, &params[..12]),
+    };
+    let replaced = grant.replaced().map(SessionKey::as_uuid);
+    let name = SessionRef::of(license.id, at, grant.place.session).to_string();
+    let replacement: [&(dyn ToSql + Sync); 7] = [&tenant, &row.license, &replaced, &at, &row.session, &name, &row.email];
+    let mut statements = vec![(license.tenant, sql, params)];
+    if replaced.is_some() {
+        statements.push((license.tenant, REPLACE, &replacement[..]));
+    }
+    match database.query_all_as(&statements, Patience::UntilDeadline).await {
+        Ok(answers) => Ok(!answers[0].is_empty()),
+        // The seat of a dead session was shared by live ones, who have it now; or two came at the same moment.
+        Err(error) if error.is_unique_violation() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the session that the applicant asks to replace lives by the record, and may be replaced.
+pub(super) async fn is_replaceable(database: &Database, license: &License, applicant: &Applicant, now: Timestamp) -> Result<bool, Error> {
+    let Some(replaced) = applicant.replaced_on(license.id) else { return Ok(false) };
+    let holder = match license.policy.seat_unit {
+        SeatUnit::Device => Some(&applicant.holder.as_bytes()[..]),
+        SeatUnit::Process => None,
+    };
+    let params: [&(dyn ToSql + Sync); 4] = [&replaced.as_uuid(), &license.id.as_uuid(), &now, &holder];
+    Ok(!database.query_as(license.tenant, REPLACEABLE, &params).await?.is_empty())
+}
+
+/// Whether the seat that Redis has for a holder has fallen due in the record, so that it cannot be shared.
+pub(super) async fn is_overdue(database: &Database, license: &License, place: &Place) -> Result<bool, Error> {
+    let seat = number(place.seat.get())?;
+    let params: [&(dyn ToSql + Sync); 4] = [&license.id.as_uuid(), &&place.holder.as_bytes()[..], &seat, &place.now];
+    Ok(!database.query_as(license.tenant, OVERDUE, &params).await?.is_empty())
 }
 
 pub(super) const BLOCKED: &str = "-- seats::blocked
@@ -177,11 +277,11 @@ pub(super) async fn find(database: &Database, license: &License, session: Sessio
 pub(super) const HOLD: &str = "-- seats::hold
 WITH renewed AS (
     UPDATE sessions SET expires_at = $3 WHERE id = $1 AND license_id = $2 AND coalesce(ended_reason, '') = '' AND expires_at < $3
-    AND (expires_at > $4 OR $5 > (SELECT count(*) FROM sessions WHERE license_id = $2 AND ended_reason IS NULL AND expires_at > $4))
+    AND (expires_at > $4 OR $5 > (SELECT count(DISTINCT seat) FROM sessions WHERE license_id = $2 AND ended_reason IS NULL AND expires_at > $4))
 )
 SELECT expires_at, ended_at, ended_reason FROM sessions WHERE id = $1 AND license_id = $2";
 
-/// Finds the session that Redis has for a holder, and renews its record.
+/// Finds a session that Redis has, and renews its record.
 pub(super) async fn hold(database: &Database, license: &License, place: &Place) -> Result<Option<Record>, Error> {
     let limit = i64::from(license.policy.seat_limit());
     let params: [&(dyn ToSql + Sync); 5] = [&place.session.as_uuid(), &license.id.as_uuid(), &place.expires_at, &place.now, &limit];

@@ -6,14 +6,15 @@ use redis::{Cmd, cmd};
 use uuid::Uuid;
 
 use super::{
-    Applicant, Counted, Error,
+    Applicant, Counted, Error, Seat,
     answer::{Answer, Beat, Found, Reply, Taken, Turn, expires, missing, seated},
     limiter::{take_limit, verdict},
     records::LiveSession,
     script::{Script, ScriptLink, lua},
 };
 use crate::domain::{
-    HardwareHash, License, LicenseId, Limit, Refusal, SessionId, SessionKey, TenantId, Timestamp, Verdict, fingerprint, from_millis,
+    HardwareHash, License, LicenseId, Limit, Refusal, SeatUnit, SessionId, SessionKey, TenantId, Timestamp, Verdict, fingerprint,
+    from_millis,
 };
 
 /// Calls the scripts over one link.
@@ -36,6 +37,12 @@ impl std::fmt::Debug for Scripts {
         write!(f, "Scripts({:?})", self.link)
     }
 }
+
+/// Most live sessions on one seat.
+const MOST_ON_A_SEAT: u32 = 1000;
+/// How an answer that is kept for replay is marked: as on the wire.
+const GRANTED_STATUS: i64 = 201;
+const SHARED_STATUS: i64 = 200;
 
 /// The keys of a license, in the order that every script expects; the braces put them all on one slot of a cluster.
 pub(super) const KEYS: [&str; 8] = ["policy", "expiry", "sessions", "holders", "taken", "replays", "usage", "lock"];
@@ -62,7 +69,8 @@ impl Scripts {
         Ok(())
     }
 
-    /// Chooses a seat for a session that is to be. Whoever is beyond the limit of its license key and device gets none.
+    /// Chooses a seat for a session that is to be: one that its holder has, or a free one. Beyond the limit of the license key on this
+    /// device it gets none.
     pub(super) async fn acquire(
         &self,
         license: &License,
@@ -79,6 +87,12 @@ impl Scripts {
             .arg(idempotency.as_ref().map_or(&[][..], |key| &key[..]))
             .arg(&applicant.request_hash[..]);
         take_limit(&mut call, limit);
+        let replaced = applicant.replaced_on(license.id);
+        call.arg(replaced.as_ref().map_or(&[][..], |key| &key.as_bytes()[..])).arg(MOST_ON_A_SEAT);
+        call.arg(match license.policy.seat_unit {
+            SeatUnit::Device => "",
+            SeatUnit::Process => "any",
+        });
         let mut answer = self.link.run(&self.acquire, &call).await?;
         let word = answer.word()?;
         match word.as_str() {
@@ -86,10 +100,12 @@ impl Scripts {
             "stale" => Ok(Reply::Done(Counted::Served(Taken::Stale, Verdict::Uncounted))),
             word => counted(limit, word, &mut answer, |answer| {
                 Ok(match word {
-                    "granted" => Taken::Granted(answer.place()?),
-                    "held" => Taken::Held(answer.place()?),
+                    "granted" => Taken::Granted(answer.place(applicant.holder)?),
+                    "shared" => Taken::Shared(answer.shared_place(applicant.holder)?),
+                    "resumed" => Taken::Resumed(answer.shared_place(applicant.holder)?),
+                    "crowded" => Taken::Crowded { now: answer.time()?, next_expiry: answer.time()? },
                     "full" => Taken::Full { now: answer.time()?, used: answer.count()?, next_expiry: answer.time()? },
-                    "replayed" => Taken::Replayed(answer.bytes()?),
+                    "replayed" => Taken::Replayed { answer: answer.bytes()?, is_shared: answer.number()? == SHARED_STATUS },
                     "in_flight" => Taken::InFlight,
                     "reused" => Taken::Reused,
                     other => return Err(Error::Unexpected(format!("acquire.lua: {other}"))),
@@ -181,9 +197,11 @@ impl Scripts {
         }
     }
 
-    pub(super) async fn remember(&self, license: LicenseId, idempotency: &[u8; 16], session: SessionKey, body: &[u8]) -> Result<(), Error> {
-        let mut call = self.call(&self.remember, license);
-        call.arg(&idempotency[..]).arg(session.as_bytes()).arg(body);
+    /// Keeps the answer to the request with this idempotency key.
+    pub(super) async fn remember(&self, idempotency: &[u8; 16], seat: &Seat, body: &[u8]) -> Result<(), Error> {
+        let mut call = self.call(&self.remember, seat.license.id);
+        let status = if seat.is_shared { SHARED_STATUS } else { GRANTED_STATUS };
+        call.arg(&idempotency[..]).arg(seat.session.key.as_bytes()).arg(body).arg(status);
         self.link.run(&self.remember, &call).await?;
         Ok(())
     }
@@ -308,7 +326,7 @@ impl Scripts {
 
     /// A call that counts: what it counts by is its ninth key.
     fn counted_call(&self, script: &Script, license: LicenseId, caller: &Caller<'_>) -> Cmd {
-        let mut call = ScriptLink::begin(script, KEYS.len() + 1, 15, 800);
+        let mut call = ScriptLink::begin(script, KEYS.len() + 1, 18, 800);
         keys(&mut call, license, &KEYS);
         call.arg(limit_key(license, caller));
         self.link.time(&mut call);

@@ -3,7 +3,10 @@
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, Request},
-    http::header::CONTENT_TYPE,
+    http::{
+        HeaderMap,
+        header::{CONTENT_ENCODING, CONTENT_TYPE},
+    },
 };
 use http_body_util::BodyExt;
 
@@ -22,9 +25,9 @@ impl<S: Sync> FromRequest<S> for JsonObject {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let is_json = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_json);
+        let described = Described::of(request.headers());
         let bytes = read(request.into_body()).await?;
-        if is_json { Ok(Self(bytes)) } else { Err(ApiError::UnsupportedMediaType) }
+        described.check().map(|()| Self(bytes))
     }
 }
 
@@ -36,14 +39,44 @@ impl<S: Sync> FromRequest<S> for MaybeJsonObject {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let is_json = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_json);
+        let described = Described::of(request.headers());
         let bytes = read(request.into_body()).await?;
-        match (bytes.is_empty(), is_json) {
-            (true, _) => Ok(Self(Bytes::from_static(b"{}"))),
-            (false, true) => Ok(Self(bytes)),
-            (false, false) => Err(ApiError::UnsupportedMediaType),
+        if bytes.is_empty() {
+            return Ok(Self(Bytes::from_static(b"{}")));
+        }
+        described.check().map(|()| Self(bytes))
+    }
+}
+
+/// What the head of a request says of its body.
+#[derive(Clone, Copy)]
+struct Described {
+    is_json: bool,
+    is_coded: bool,
+}
+
+impl Described {
+    fn of(headers: &HeaderMap) -> Self {
+        let is_json = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_json);
+        Self { is_json, is_coded: headers.contains_key(CONTENT_ENCODING) && is_coded(headers) }
+    }
+
+    /// Whether the body can be read.
+    fn check(self) -> Result<(), ApiError> {
+        match self {
+            Self { is_coded: true, .. } => Err(ApiError::UnsupportedContentEncoding),
+            Self { is_json: false, .. } => Err(ApiError::UnsupportedMediaType),
+            Self { is_json: true, is_coded: false } => Ok(()),
         }
     }
+}
+
+/// Whether the body is compressed, or coded in whatever other way (RFC 9110, section 8.4).
+fn is_coded(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|codings| {
+        let mut codings = codings.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+    })
 }
 
 /// Reads a body to its end. One that is too large is let go by unseen, within reason: were the connection closed on a client
@@ -68,15 +101,30 @@ async fn read(mut body: Body) -> Result<Bytes, ApiError> {
     if seen > MOST { Err(ApiError::PayloadTooLarge) } else { Ok(whole) }
 }
 
+/// Whether it is JSON in UTF-8, the only encoding that JSON is exchanged in (RFC 8259, section
+/// 8.1).
 fn is_json(media_type: &str) -> bool {
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
+    let (essence, parameters) = media_type.split_once(';').unwrap_or((media_type, ""));
+    let essence = essence.trim();
+    let is_json = essence.eq_ignore_ascii_case("application/json")
         || (essence.get(..12).is_some_and(|start| start.eq_ignore_ascii_case("application/"))
-            && essence.get(essence.len().saturating_sub(5)..).is_some_and(|end| end.eq_ignore_ascii_case("+json")))
+            && essence.get(essence.len().saturating_sub(5)..).is_some_and(|end| end.eq_ignore_ascii_case("+json")));
+    is_json && !has_other_charset(parameters)
+}
+
+fn has_other_charset(parameters: &str) -> bool {
+    let mut named = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
+    named.any(|(name, charset)| {
+        let charset = charset.trim().trim_matches('"');
+        let is_utf8 = ["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known));
+        name.trim().eq_ignore_ascii_case("charset") && !is_utf8
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[tokio::test]
@@ -95,5 +143,18 @@ mod tests {
     fn json_is_known_by_its_media_type() {
         assert!(is_json("application/json") && is_json("Application/JSON; charset=utf-8") && is_json("application/vnd.x+json"));
         assert!(!is_json("text/plain") && !is_json("") && !is_json("application/jsonp"));
+        assert!(is_json("application/json;charset=\"UTF-8\"") && is_json("application/json; x; charset=us-ascii"));
+        assert!(!is_json("application/json; charset=latin1") && !is_json("application/json;x=1;Charset=\"utf-16\""));
+    }
+    #[test]
+    fn only_the_identity_coding_is_read() {
+        let coded =
+            |values: &[&str]| is_coded(&values.iter().map(|value| (CONTENT_ENCODING, HeaderValue::from_str(value).unwrap())).collect());
+        for plain in [&[][..], &[""], &["identity"], &["Identity, identity"], &["identity", "identity"]] {
+            assert!(!coded(plain), "{plain:?}");
+        }
+        for other in [&["gzip"][..], &["br"], &["zstd"], &["identity, gzip"], &["identity", "deflate"], &["aes128gcm"], &["x"]] {
+            assert!(coded(other), "{other:?}");
+        }
     }
 }

@@ -15,6 +15,8 @@ pub enum Conflict {
     TenantClosed,
     /// The user is deactivated.
     UserDeactivated,
+    /// The caller is a member of that tenant already, under another address.
+    AlreadyMember,
 }
 
 impl Conflict {
@@ -28,6 +30,7 @@ impl Conflict {
             Self::SeatLimit => "seat_limit",
             Self::TenantClosed => "tenant_closed",
             Self::UserDeactivated => "user_deactivated",
+            Self::AlreadyMember => "already_member",
         }
     }
 
@@ -39,6 +42,7 @@ impl Conflict {
             Self::SeatLimit => "The organization's licenses would have more seats than it may have",
             Self::TenantClosed => "The organization is closed for good",
             Self::UserDeactivated => "The user is deactivated",
+            Self::AlreadyMember => "You are a member of that organization already, under another address",
         }
     }
 }

@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 use super::{
     ApiError, ClientAddress, HttpSettings, Metrics, Origins, TraceContext, browsers, metrics::RouteMeter, panics::caught, problem::Raised,
-    spans,
+    readiness::Readiness, spans,
 };
 use crate::seats::Limiter;
 
@@ -52,10 +52,11 @@ where
     R: Future<Output = Vec<&'static str>> + Send,
 {
     let health = get(async || Json(json!({ "status": "ok" })));
+    let readiness = Arc::new(Readiness::new(ready));
     let ready = get(move || {
-        let ready = ready.clone();
+        let readiness = Arc::clone(&readiness);
         async move {
-            match ready().await {
+            match readiness.down().await {
                 down if down.is_empty() => Ok(Json(json!({ "status": "ok" }))),
                 down => Err(ApiError::NotReady(down)),
             }
@@ -235,8 +236,11 @@ mod tests {
         HttpSettings {
             host: [127, 0, 0, 1].into(),
             port: 0,
+            metrics_host: [127, 0, 0, 1].into(),
             metrics_port: 0,
             request_timeout_ms: 60_000,
+            max_connections: 10,
+            keep_alive_seconds: 60,
             trusted_proxy_hops: 0,
             cors_origins: "https://console.example".parse().unwrap(),
             telemetry: TelemetrySettings::default(),

@@ -1,6 +1,7 @@
 //! JSON objects, read strictly, with every fault named at once.
 
 mod member;
+mod unknown;
 
 use std::{fmt, ops::RangeInclusive};
 
@@ -8,6 +9,7 @@ pub use member::Member;
 
 use super::{ApiError, FieldFault};
 use member::Members;
+use unknown::Sent;
 
 /// What a merge patch (RFC 7396) says of a member.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -31,33 +33,51 @@ impl<T> Change<T> {
     }
 }
 
-/// The wanted members of a JSON object, and what is wrong with them so far. Unknown members are passed over.
+/// The members of a JSON object, or the parameters of a query, and what is wrong with them so far.
 #[derive(Debug)]
 pub struct Fields<'a> {
-    names: &'static [&'static str],
-    members: Vec<Member<'a>>,
+    source: Source<'a>,
     faults: Vec<FieldFault>,
 }
 
+/// Where the members come from, and what becomes of those that nobody asks for.
+#[derive(Debug)]
+enum Source<'a> {
+    /// Those of the listed names; other members are ignored.
+    Listed { names: &'static [&'static str], members: Vec<Member<'a>> },
+    /// Every member that was sent. A member that is not asked for is a fault.
+    Every(Sent<'a>),
+}
+
 impl<'a> Fields<'a> {
-    /// Reads an object.
+    /// Reads the members of these names from an object, and ignores unknown ones.
     ///
     /// # Errors
     /// [`ApiError::MalformedBody`] if it is none.
     pub fn parse(body: &'a [u8], names: &'static [&'static str]) -> Result<Self, ApiError> {
-        Ok(Self { names, members: Members::read(body, names)?, faults: Vec::new() })
+        let members = Members::read(body, names)?;
+        Ok(Self { source: Source::Listed { names, members }, faults: Vec::new() })
     }
 
-    /// Reads the parameters of a query.
+    /// Reads every member of an object. Each member that the reader does not ask for before it finishes is a fault.
+    ///
+    /// # Errors
+    /// [`ApiError::MalformedBody`] if it is none.
+    pub fn strict(body: &'a [u8]) -> Result<Self, ApiError> {
+        Ok(Self { source: Source::Every(Sent::of_object(body)?), faults: Vec::new() })
+    }
+
+    /// Reads every parameter of a query. Each parameter that the reader does not ask for before it finishes is a fault.
     #[must_use]
-    pub fn of_query(query: Option<&'a str>, names: &'static [&'static str]) -> Self {
-        let mut members = vec![Member::Missing; names.len()];
-        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-            if let Some(at) = names.iter().position(|known| *known == name) {
-                members[at] = if matches!(members[at], Member::Missing) { Member::Text(value) } else { Member::Twice };
-            }
-        }
-        Self { names, members, faults: Vec::new() }
+    pub fn of_query(query: Option<&'a str>) -> Self {
+        Self { source: Source::Every(Sent::of_query(query)), faults: Vec::new() }
+    }
+
+    /// Adds faults of another part of the same request, so that one answer names them all.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Vec<FieldFault>) -> Self {
+        self.faults.extend(faults);
+        self
     }
 
     /// A string that must be there.
@@ -106,7 +126,7 @@ impl<'a> Fields<'a> {
 
     /// Adds a fault that lies between members, named after one of them.
     pub fn fault<T>(&mut self, field: &'static str, message: String) -> Option<T> {
-        self.faults.push(FieldFault { field, message });
+        self.faults.push(FieldFault { field: field.into(), message });
         None
     }
 
@@ -115,13 +135,24 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`ApiError::Invalid`] with every fault.
     pub fn finish(self) -> Result<(), ApiError> {
-        if self.faults.is_empty() { Ok(()) } else { Err(self.into_error()) }
+        let faults = self.into_faults();
+        if faults.is_empty() { Ok(()) } else { Err(ApiError::Invalid(faults)) }
     }
 
-    /// Every fault.
+    /// Every fault, as the answer to a request that has one.
     #[must_use]
     pub fn into_error(self) -> ApiError {
-        ApiError::Invalid(self.faults)
+        ApiError::Invalid(self.into_faults())
+    }
+
+    /// Every fault: those found while reading, then the unknown names.
+    #[must_use]
+    pub fn into_faults(self) -> Vec<FieldFault> {
+        let mut faults = self.faults;
+        if let Source::Every(sent) = self.source {
+            faults.extend(sent.into_unknown());
+        }
+        faults
     }
 
     fn read<T>(&mut self, name: &'static str, member: Member<'a>, read: impl FnOnce(Member<'a>) -> Result<T, String>) -> Option<T> {
@@ -129,9 +160,14 @@ impl<'a> Fields<'a> {
         read.map_or_else(|message| self.fault(name, message), Some)
     }
 
-    fn member(&mut self, name: &str) -> Member<'a> {
-        let at = self.names.iter().position(|known| *known == name);
-        at.map(|at| self.members[at].clone()).unwrap_or_default()
+    fn member(&mut self, name: &'static str) -> Member<'a> {
+        match &mut self.source {
+            Source::Listed { names, members } => {
+                let at = names.iter().position(|known| *known == name);
+                at.map(|at| members[at].clone()).unwrap_or_default()
+            }
+            Source::Every(sent) => sent.take(name),
+        }
     }
 }
 
@@ -190,7 +226,7 @@ mod tests {
 
     const NAMES: &[&str] = &["one", "two"];
 
-    fn faults(body: &str) -> Vec<(&'static str, String)> {
+    fn faults(body: &str) -> Vec<(std::borrow::Cow<'static, str>, String)> {
         let mut fields = Fields::parse(body.as_bytes(), NAMES).unwrap();
         fields.required("one", str::parse::<u8>);
         fields.optional("two", str::parse::<u8>);
@@ -204,11 +240,11 @@ mod tests {
     fn every_fault_is_named_at_once() {
         let both = faults(r#"{"two": 7, "one": "x"}"#);
         assert_eq!(both.len(), 2);
-        assert_eq!(faults("{}"), [("one", "is missing".to_owned())]);
-        assert_eq!(faults(r#"{"one": null}"#), [("one", "is missing".to_owned())]);
-        assert_eq!(faults(r#"{"one": "1", "one": "1"}"#), [("one", "is there more than once".to_owned())]);
-        assert_eq!(faults(r#"{"one": null, "one": "1"}"#), [("one", "is there more than once".to_owned())]);
-        assert_eq!(faults(r#"{"one": ["1"]}"#), [("one", "must be a string".to_owned())]);
+        assert_eq!(faults("{}"), [("one".into(), "is missing".to_owned())]);
+        assert_eq!(faults(r#"{"one": null}"#), [("one".into(), "is missing".to_owned())]);
+        assert_eq!(faults(r#"{"one": "1", "one": "1"}"#), [("one".into(), "is there more than once".to_owned())]);
+        assert_eq!(faults(r#"{"one": null, "one": "1"}"#), [("one".into(), "is there more than once".to_owned())]);
+        assert_eq!(faults(r#"{"one": ["1"]}"#), [("one".into(), "must be a string".to_owned())]);
     }
 
     #[test]
@@ -258,11 +294,11 @@ mod tests {
 
     #[test]
     fn a_query_is_read_as_an_object_is() {
-        let mut query = Fields::of_query(Some("one=4%32&x=7&two=a&two=b"), NAMES);
+        let mut query = Fields::of_query(Some("one=4%32&two=a&two=b"));
         assert_eq!(query.required("one", str::parse::<u8>), Some(42));
         assert_eq!(query.optional("two", str::parse::<u8>), None);
         assert!(matches!(query.finish(), Err(ApiError::Invalid(faults)) if faults.len() == 1));
-        let mut query = Fields::of_query(None, NAMES);
+        let mut query = Fields::of_query(None);
         assert_eq!(query.optional("one", str::parse::<u8>), None);
         assert!(query.finish().is_ok());
     }

@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::TraceContext;
+use super::{TraceContext, connections::ConnectionMeter};
 
 /// Seconds; most answers take a millisecond or two.
 const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
@@ -45,6 +45,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Requests,
     durations: Durations,
+    pub(super) connections: ConnectionMeter,
 }
 
 /// What is counted of one route: whoever serves it keeps this, and need not look it up for each request.
@@ -70,7 +71,9 @@ impl Metrics {
             Unit::Seconds,
             durations.clone(),
         );
-        Self { registry, requests, durations }
+        let connections = ConnectionMeter::default();
+        connections.register(&mut registry);
+        Self { registry, requests, durations, connections }
     }
 
     pub(super) fn of_route(&self, route: &str) -> RouteMeter {

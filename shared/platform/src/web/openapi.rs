@@ -44,7 +44,8 @@ struct Fault {
 struct Shared;
 
 const ABOUT: &str = "Floating licenses: seats are acquired, kept by heartbeats, and released; what a client holds is signed, and verifies offline. \
-    Unknown members of a request are passed over. Times are RFC 3339 in UTC with milliseconds. Errors are RFC 9457 problem documents with a \
+    Operations on seats ignore unknown members of a request; those of the administration answer 400 for each unknown member or parameter, and \
+    name the known one that may be meant. Times are RFC 3339 in UTC with milliseconds. Errors are RFC 9457 problem documents with a \
     stable `code`. Every answer has an `x-request-id`: the caller's, if it sent a well-formed one.";
 
 /// Puts the descriptions of functions together, and adds what holds for every operation.
@@ -60,8 +61,15 @@ pub fn describe(parts: impl IntoIterator<Item = OpenApi>) -> Value {
     let mut document = json!(whole);
     refer(&mut document["components"]["schemas"]);
     let document_paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
-    for operation in document_paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
-        complete(operation);
+    let mut closed = Vec::new();
+    for (method, operation) in document_paths.filter_map(Value::as_object_mut).flatten() {
+        if operation["tags"][0] == "administration" {
+            closed.extend(bodies(operation));
+        }
+        complete(method, operation);
+    }
+    for name in closed {
+        document["components"]["schemas"][name]["additionalProperties"] = json!(false);
     }
     document["components"]["securitySchemes"]["bearer"] = json!({
         "type": "http", "scheme": "bearer",
@@ -105,9 +113,20 @@ fn refer(schemas: &mut Value) {
     }
 }
 
+/// The names of the schemas of an operation's body. The administration takes no members but theirs.
+fn bodies(operation: &Value) -> Vec<String> {
+    let content = operation["requestBody"]["content"].as_object().into_iter().flat_map(Map::values);
+    let schemas = content.map(|content| &content["schema"]);
+    let parts = schemas.flat_map(|schema| schema["oneOf"].as_array().into_iter().flatten().chain([schema]));
+    let names = parts.filter_map(|schema| schema["$ref"].as_str()).filter_map(|path| path.rsplit_once('/'));
+    names.map(|(_, name)| name.to_owned()).collect()
+}
+
 /// Adds the answers that any operation may give, and the headers that every answer has.
-fn complete(operation: &mut Value) {
-    let has_body = operation.get("requestBody").is_some();
+fn complete(method: &str, operation: &mut Value) {
+    // An operation of the administration that takes no body answers what is wrong with one that it was sent.
+    let is_change = operation["tags"][0] == "administration" && method != "get";
+    let has_body = operation.get("requestBody").is_some() || is_change;
     let has_token = operation.get("security").is_some();
     let takes = |place: &str, name: Option<&str>| {
         let parameters = operation["parameters"].as_array().into_iter().flatten();
@@ -127,11 +146,15 @@ fn complete(operation: &mut Value) {
     }
     if has_body {
         problem("413", "The body has more than 16 KiB.");
-        problem("415", "The body is not said to be JSON.");
+        problem("415", "The body is not said to be JSON in UTF-8, or is compressed: then `accept-encoding` says `identity`.");
     }
     if has_token {
         problem("401", "The credential is not valid, or there is none.");
-        problem("403", "The credential does not allow this.");
+        problem(
+            "403",
+            "The credential does not allow this. `no_account`, `email_not_verified`, `deactivated`, `tenant_suspended`: it is good, and \
+            its identity has no membership that is served.",
+        );
     }
     if has_id {
         problem("404", "`not_found`.");

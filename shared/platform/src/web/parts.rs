@@ -134,7 +134,8 @@ impl Parts for AcquireParts {
     fn open(settings: &AcquireSettings, registry: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let signed = SignedSeats::open(&settings.signed, registry)?;
         let callers = Authenticator::new(&settings.authentication, signed.seats.database().clone(), Arc::new(SystemClock))?;
-        Ok(Self { signed, callers: Arc::new(callers) })
+        let callers = Arc::new(callers.screened_by(signed.limiter()));
+        Ok(Self { signed, callers })
     }
 
     async fn unreachable(&self) -> Vec<&'static str> {
@@ -172,7 +173,8 @@ impl Parts for ValidateParts {
     fn open(settings: &ValidateSettings, registry: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let seats = <Arc<Engine> as Parts>::open(&settings.seats, registry)?;
         let callers = Authenticator::new(&settings.authentication, seats.database().clone(), Arc::new(SystemClock))?;
-        Ok(Self { seats, callers: Arc::new(callers) })
+        let callers = Arc::new(callers.screened_by(Arc::clone(Engine::limiter(&seats))));
+        Ok(Self { seats, callers })
     }
 
     async fn unreachable(&self) -> Vec<&'static str> {

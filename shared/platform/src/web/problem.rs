@@ -1,30 +1,34 @@
 //! Errors on the wire: RFC 9457 problem documents, from one table.
 
 mod causes;
+mod denial;
+#[cfg(test)]
+mod tests;
 
-use std::{error::Error, sync::Arc};
+use std::{borrow::Cow, error::Error, sync::Arc};
 
 use axum::{
     http::{
         HeaderValue, StatusCode,
-        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::domain::{Allowance, EndReason, Refusal, Timestamp, Unadmitted, rfc3339};
+use crate::domain::{Allowance, EndReason, Permission, Refusal, TenantChoice, Timestamp, rfc3339};
 
 use super::{Conflict, limits};
+pub use denial::{Denial, none_may};
 
 type Cause = Box<dyn Error + Send + Sync>;
 
 /// One thing that is wrong with a request.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct FieldFault {
-    /// The field, or header, as the contract names it.
-    pub field: &'static str,
+    /// The field, parameter or header, as the contract names it; an unknown one as it was sent.
+    pub field: Cow<'static, str>,
     /// What is wanted of it; never repeats what was sent.
     pub message: String,
 }
@@ -36,8 +40,12 @@ pub enum ApiError {
     Invalid(Vec<FieldFault>),
     /// The body is no JSON object.
     MalformedBody(String),
-    /// No credential, or one that is not good: whatever is wrong with it looks the same.
+    /// Staff have not named the tenant that the call is about.
+    TenantRequired,
+    /// No bearer token was sent.
     Unauthenticated,
+    /// A token that is not good: whatever is wrong with it looks the same.
+    InvalidToken,
     /// Every seat is taken.
     NoSeats {
         /// Seats in use.
@@ -49,8 +57,19 @@ pub enum ApiError {
         /// Seconds until then.
         retry_after_secs: u64,
     },
+    /// So many sessions share the seat of the device that it takes no further one.
+    TooManySessions {
+        /// Seconds until the first of them may have expired.
+        retry_after_secs: u64,
+    },
     /// The credential is good, and does not allow this.
     Forbidden,
+    /// The personal access token lacks the scope for this; its owner may do it.
+    InsufficientScope(Permission),
+    /// The credential is good, and stands for nobody who is served.
+    NotAdmitted(Denial),
+    /// The caller is a member of several tenants, and has named none.
+    TenantChoiceRequired(Vec<TenantChoice>),
     /// The license may not be used.
     Refused {
         /// Why.
@@ -80,6 +99,8 @@ pub enum ApiError {
     PayloadTooLarge,
     /// The body is not said to be JSON.
     UnsupportedMediaType,
+    /// The body is compressed, or coded in another way.
+    UnsupportedContentEncoding,
     /// The idempotency key has served for another request.
     IdempotencyKeyReused,
     /// The caller has asked too often.
@@ -101,7 +122,7 @@ impl ApiError {
     /// One fault of one field.
     #[must_use]
     pub fn invalid(field: &'static str, message: &str) -> Self {
-        Self::Invalid(vec![FieldFault { field, message: message.to_owned() }])
+        Self::Invalid(vec![FieldFault { field: field.into(), message: message.to_owned() }])
     }
 
     /// A refusal to somebody who has no seat.
@@ -112,8 +133,10 @@ impl ApiError {
 
     /// Whether the request has shown no good credential: none, none that can be read, or a worthless one.
     pub(super) const fn lacks_credential(&self) -> bool {
-        let is_worthless = matches!(self, Self::Unauthenticated | Self::LicenseNotFound | Self::SessionNotFound);
-        let is_unread = matches!(self, Self::Invalid(_) | Self::MalformedBody(_) | Self::PayloadTooLarge | Self::UnsupportedMediaType);
+        let is_worthless = matches!(self, Self::Unauthenticated | Self::InvalidToken | Self::LicenseNotFound | Self::SessionNotFound)
+            || matches!(self, Self::NotAdmitted(_));
+        let is_unread = matches!(self, Self::Invalid(_) | Self::MalformedBody(_) | Self::PayloadTooLarge)
+            || matches!(self, Self::UnsupportedMediaType | Self::UnsupportedContentEncoding);
         is_worthless || is_unread || matches!(self, Self::NotFound | Self::MethodNotAllowed)
     }
 
@@ -122,9 +145,18 @@ impl ApiError {
         match self {
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", "The request is invalid"),
             Self::MalformedBody(_) => (StatusCode::BAD_REQUEST, "malformed_body", "The body is not a JSON object"),
-            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "A good bearer token is wanted"),
+            Self::TenantRequired => (StatusCode::BAD_REQUEST, "tenant_required", "The tenant must be named"),
+            Self::Unauthenticated | Self::InvalidToken => (StatusCode::UNAUTHORIZED, "unauthenticated", "A good bearer token is wanted"),
             Self::NoSeats { .. } => (StatusCode::PAYMENT_REQUIRED, "no_seats_available", "Every seat is taken"),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "You may not do this"),
+            Self::TooManySessions { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "too_many_sessions", "Too many sessions share the seat of this device")
+            }
+            Self::Forbidden | Self::InsufficientScope(_) => (StatusCode::FORBIDDEN, "forbidden", "You may not do this"),
+            Self::NotAdmitted(denial) => {
+                let (code, title, _) = denial.face();
+                (StatusCode::FORBIDDEN, code, title)
+            }
+            Self::TenantChoiceRequired(_) => (StatusCode::CONFLICT, "tenant_choice_required", "You are a member of several organizations"),
             Self::Refused { refusal, .. } => (StatusCode::FORBIDDEN, refusal.code(), "The license may not be used"),
             Self::LicenseNotFound => (StatusCode::NOT_FOUND, "license_not_found", "There is no such license key"),
             Self::SessionNotFound => (StatusCode::NOT_FOUND, "session_not_found", "There is no such session"),
@@ -139,6 +171,9 @@ impl ApiError {
             Self::VersionRequired => (StatusCode::PRECONDITION_REQUIRED, "version_required", "The version that was read must be named"),
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The body is too large"),
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body must be JSON"),
+            Self::UnsupportedContentEncoding => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_encoding", "The body must not be compressed")
+            }
             Self::IdempotencyKeyReused => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The idempotency key has served for another request")
             }
@@ -153,13 +188,20 @@ impl ApiError {
     fn detail(&self) -> String {
         match self {
             Self::Invalid(faults) => {
-                let fields: Vec<&str> = faults.iter().map(|fault| fault.field).collect();
-                format!("Wrong or missing: {}.", fields.join(", "))
+                let fields: Vec<&str> = faults.iter().map(|fault| &*fault.field).collect();
+                format!("Wrong, missing or unknown: {}.", fields.join(", "))
             }
             Self::MalformedBody(why) => why.clone(),
-            Self::Unauthenticated => "Send authorization: Bearer with a token that is in force.".to_owned(),
+            Self::TenantRequired => "Staff see and change one tenant at a time: name it in x-tenant-id.".to_owned(),
+            Self::Unauthenticated | Self::InvalidToken => "Send authorization: Bearer with a token that is in force.".to_owned(),
             Self::Forbidden => "The token is good, and what it stands for may not do this.".to_owned(),
+            Self::InsufficientScope(permission) => {
+                format!("The token lacks the scope {}. Make a token that has it.", permission.as_str())
+            }
+            Self::NotAdmitted(denial) => denial.face().2.to_owned(),
+            Self::TenantChoiceRequired(_) => "Name one of `tenants` in the header x-tenant-id.".to_owned(),
             Self::NoSeats { seats_used, seats_total, .. } => format!("{seats_used} seats are in use; the license has {seats_total}."),
+            Self::TooManySessions { .. } => "Release sessions of this device, or wait until some have expired.".to_owned(),
             Self::Refused { stop_by: Some(stop_by), .. } => format!("Stop by {}.", rfc3339(*stop_by)),
             Self::Refused { refusal, stop_by: None } => match refusal {
                 Refusal::NotStarted => "The license has not begun yet.".to_owned(),
@@ -173,7 +215,8 @@ impl ApiError {
             Self::StaleVersion => "Read it again, and send If-Match with its new ETag.".to_owned(),
             Self::VersionRequired => "Send If-Match with the ETag of what was read.".to_owned(),
             Self::PayloadTooLarge => format!("At most {} bytes are read.", super::body::MOST),
-            Self::UnsupportedMediaType => "Send content-type: application/json.".to_owned(),
+            Self::UnsupportedMediaType => "Send content-type: application/json, in UTF-8.".to_owned(),
+            Self::UnsupportedContentEncoding => "Send the body as it is, without content-encoding.".to_owned(),
             Self::IdempotencyKeyReused => "Use a new key for a new request.".to_owned(),
             Self::TooManyRequests(allowance) => {
                 format!("{} requests an hour may be made; wait {} s for the next.", allowance.limit().per_hour(), allowance.next_after())
@@ -191,13 +234,18 @@ impl ApiError {
 
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::NoSeats { retry_after_secs, .. } => Some(*retry_after_secs),
+            Self::NoSeats { retry_after_secs, .. } | Self::TooManySessions { retry_after_secs } => Some(*retry_after_secs),
             Self::TooManyRequests(allowance) => Some(allowance.next_after().max(1)),
             Self::Unavailable(_) | Self::NotReady(_) | Self::Timeout | Self::RequestInFlight => Some(1),
             Self::Invalid(_)
             | Self::MalformedBody(_)
+            | Self::TenantRequired
             | Self::Unauthenticated
+            | Self::InvalidToken
             | Self::Forbidden
+            | Self::InsufficientScope(_)
+            | Self::NotAdmitted(_)
+            | Self::TenantChoiceRequired(_)
             | Self::Refused { .. }
             | Self::LicenseNotFound
             | Self::SessionNotFound
@@ -209,6 +257,7 @@ impl ApiError {
             | Self::VersionRequired
             | Self::PayloadTooLarge
             | Self::UnsupportedMediaType
+            | Self::UnsupportedContentEncoding
             | Self::IdempotencyKeyReused
             | Self::Internal(_) => None,
         }
@@ -218,6 +267,9 @@ impl ApiError {
         match self {
             Self::Invalid(faults) => {
                 document.insert("errors".to_owned(), json!(faults));
+            }
+            Self::TenantRequired => {
+                document.insert("errors".to_owned(), json!([{ "field": "x-tenant-id", "message": "is missing" }]));
             }
             Self::NoSeats { seats_used, seats_total, next_expiry_at, .. } => {
                 document.insert("seats_used".to_owned(), json!(seats_used));
@@ -230,10 +282,17 @@ impl ApiError {
             Self::NotReady(down) => {
                 document.insert("down".to_owned(), json!(down));
             }
+            Self::TenantChoiceRequired(tenants) => {
+                document.insert("tenants".to_owned(), json!(tenants));
+            }
             Self::Refused { stop_by: None, .. }
             | Self::MalformedBody(_)
             | Self::Unauthenticated
+            | Self::InvalidToken
+            | Self::TooManySessions { .. }
             | Self::Forbidden
+            | Self::InsufficientScope(_)
+            | Self::NotAdmitted(_)
             | Self::LicenseNotFound
             | Self::SessionNotFound
             | Self::SessionEnded(_)
@@ -245,6 +304,7 @@ impl ApiError {
             | Self::VersionRequired
             | Self::PayloadTooLarge
             | Self::UnsupportedMediaType
+            | Self::UnsupportedContentEncoding
             | Self::IdempotencyKeyReused
             | Self::TooManyRequests(_)
             | Self::Unavailable(_)
@@ -263,9 +323,15 @@ impl ApiError {
             Self::Timeout => tracing::warn!(request_id, "a request took too long"),
             Self::Invalid(_)
             | Self::MalformedBody(_)
+            | Self::TenantRequired
             | Self::Unauthenticated
+            | Self::InvalidToken
             | Self::Forbidden
+            | Self::InsufficientScope(_)
+            | Self::NotAdmitted(_)
+            | Self::TenantChoiceRequired(_)
             | Self::NoSeats { .. }
+            | Self::TooManySessions { .. }
             | Self::Refused { .. }
             | Self::LicenseNotFound
             | Self::SessionNotFound
@@ -278,6 +344,7 @@ impl ApiError {
             | Self::VersionRequired
             | Self::PayloadTooLarge
             | Self::UnsupportedMediaType
+            | Self::UnsupportedContentEncoding
             | Self::IdempotencyKeyReused
             | Self::TooManyRequests(_) => tracing::debug!(request_id, status = status.as_u16(), code, "refused"),
         }
@@ -300,8 +367,11 @@ impl ApiError {
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
-        if matches!(self, Self::Unauthenticated) {
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if matches!(self, Self::UnsupportedContentEncoding) {
+            response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        if let Some(challenge) = self.challenge() {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
         if let Self::TooManyRequests(allowance) = self {
             limits::tell(response.headers_mut(), *allowance);
@@ -319,68 +389,5 @@ impl IntoResponse for ApiError {
         let mut response = self.face().0.into_response();
         response.extensions_mut().insert(Raised(Arc::new(self)));
         response
-    }
-}
-
-impl From<Unadmitted> for ApiError {
-    fn from(why: Unadmitted) -> Self {
-        match why {
-            Unadmitted::NoToken => Self::Unauthenticated,
-            Unadmitted::OtherEmail => Self::invalid("user_email", "must be the address that the token stands for"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{Limit, LimitKind};
-
-    #[test]
-    fn every_code_of_the_contract_has_its_status() {
-        let cause = || Cause::from("cause");
-        let full = ApiError::NoSeats { seats_used: 1, seats_total: 1, next_expiry_at: None, retry_after_secs: 1 };
-        let limit = Limit::new(LimitKind::Anonymous, 100);
-        let spent = limit.allowance(limit.tolerance() + limit.interval());
-        let table = [
-            (ApiError::Invalid(vec![]), 400, "invalid_request"),
-            (ApiError::MalformedBody(String::new()), 400, "malformed_body"),
-            (ApiError::Unauthenticated, 401, "unauthenticated"),
-            (full, 402, "no_seats_available"),
-            (ApiError::Forbidden, 403, "forbidden"),
-            (ApiError::refused(Refusal::Expired), 403, "license_expired"),
-            (ApiError::refused(Refusal::Suspended), 403, "license_suspended"),
-            (ApiError::refused(Refusal::NotStarted), 403, "license_not_started"),
-            (ApiError::refused(Refusal::TenantSuspended), 403, "tenant_suspended"),
-            (ApiError::refused(Refusal::HardwareBlocked), 403, "hardware_blocked"),
-            (ApiError::LicenseNotFound, 404, "license_not_found"),
-            (ApiError::SessionNotFound, 404, "session_not_found"),
-            (ApiError::NotFound, 404, "not_found"),
-            (ApiError::MethodNotAllowed, 405, "method_not_allowed"),
-            (ApiError::RequestInFlight, 409, "request_in_flight"),
-            (ApiError::Conflict(Conflict::LastOwner), 409, "last_owner"),
-            (ApiError::Conflict(Conflict::EmailTaken), 409, "email_taken"),
-            (ApiError::Conflict(Conflict::LicenseRevoked), 409, "license_revoked"),
-            (ApiError::Conflict(Conflict::SeatLimit), 409, "seat_limit"),
-            (ApiError::Conflict(Conflict::TenantClosed), 409, "tenant_closed"),
-            (ApiError::Conflict(Conflict::UserDeactivated), 409, "user_deactivated"),
-            (ApiError::SessionEnded(EndReason::Expired), 410, "session_expired"),
-            (ApiError::SessionEnded(EndReason::Released), 410, "session_released"),
-            (ApiError::SessionEnded(EndReason::Revoked), 410, "session_revoked"),
-            (ApiError::StaleVersion, 412, "stale_version"),
-            (ApiError::PayloadTooLarge, 413, "payload_too_large"),
-            (ApiError::UnsupportedMediaType, 415, "unsupported_media_type"),
-            (ApiError::IdempotencyKeyReused, 422, "idempotency_key_reused"),
-            (ApiError::VersionRequired, 428, "version_required"),
-            (ApiError::TooManyRequests(spent), 429, "too_many_requests"),
-            (ApiError::Internal(cause()), 500, "internal_error"),
-            (ApiError::Unavailable(cause()), 503, "service_unavailable"),
-            (ApiError::NotReady(vec![]), 503, "not_ready"),
-            (ApiError::Timeout, 503, "deadline_exceeded"),
-        ];
-        for (error, status, code) in table {
-            assert_eq!((error.face().0.as_u16(), error.face().1), (status, code));
-            assert_eq!(status == 503, error.retry_after() == Some(1) && status != 409 && status != 402, "{code}");
-        }
     }
 }

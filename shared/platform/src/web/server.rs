@@ -2,34 +2,54 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use axum::{Router, extract::Request};
-use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
-};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     time::{sleep, timeout},
 };
-use tower::ServiceExt;
+use tower::Service;
 
-use super::{ClientAddress, HttpSettings, Metrics, shell};
+use super::{
+    ClientAddress, HttpSettings, Metrics,
+    connection::{LastWord, Patience, Phase, Socket, Stream},
+    connections::{ConnectionMeter, Connections},
+    shell,
+};
 use crate::seats::Limiter;
 
-/// How long a client may take over the head of a request, the time before it on an idle connection included.
-const HEAD: Duration = Duration::from_secs(60);
-/// How much of a request's head is read: a token of a megabyte gets the same answer as any other that is not good.
-const HEAD_BYTES: usize = 1_200 * 1024;
+/// How long a client may take over the head of a request.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long a client may keep the next bytes of its answer waiting.
+const WRITE: Duration = Duration::from_secs(10);
+/// How much of a request's head is read; a larger one is a 431.
+const HEAD_BYTES: usize = 64 * 1024;
 /// How long what is in flight may take once the end has begun: whoever sent SIGTERM waits for ten seconds.
 const LAST: Duration = Duration::from_secs(8);
+/// Connections to the metrics page, and seconds for which they may be idle.
+const OF_METRICS: (usize, u64) = (64, 60);
+
+/// What a listener lets its clients do.
+#[derive(Clone, Debug)]
+struct Terms {
+    patience: Patience,
+    connections: Arc<Connections>,
+    trusted_hops: u8,
+}
+
+impl Terms {
+    fn new(most: usize, idle_seconds: u64, trusted_hops: u8, meter: ConnectionMeter) -> Self {
+        let patience = Patience { head: HEAD, idle: Duration::from_secs(idle_seconds), write: WRITE };
+        Self { patience, connections: Connections::new(most, meter), trusted_hops }
+    }
+}
 
 /// Serves until SIGTERM or SIGINT, then finishes what is in flight.
 pub(super) async fn run<F, R>(routes: Router, http: &HttpSettings, metrics: Arc<Metrics>, limiter: Arc<Limiter>, ready: F) -> io::Result<()>
@@ -38,16 +58,16 @@ where
     R: Future<Output = Vec<&'static str>> + Send + 'static,
 {
     let listener = listen(http.host, http.port).await?;
-    let pages = listen(http.host, http.metrics_port).await?;
+    let pages = listen(http.metrics_host, http.metrics_port).await?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(listening = %listener.local_addr()?, metrics = %pages.local_addr()?, "ready to serve");
 
     let app = shell(routes, http, Arc::clone(&metrics), limiter, ready);
-    let metrics = accept(pages, metrics.router(), GracefulShutdown::new());
-    tokio::spawn(metrics);
+    let terms = Terms::new(http.max_connections, http.keep_alive_seconds, http.trusted_proxy_hops, metrics.connections.clone());
+    tokio::spawn(accept_metrics(pages, metrics));
     let graceful = GracefulShutdown::new();
     tokio::select! {
-        () = accept_into(&listener, &app, http.trusted_proxy_hops, &graceful) => {}
+        () = accept_into(&listener, &app, &terms, &graceful) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -66,7 +86,7 @@ where
 pub async fn serve_metrics(host: IpAddr, port: u16, metrics: Arc<Metrics>) -> io::Result<SocketAddr> {
     let pages = listen(host, port).await?;
     let address = pages.local_addr()?;
-    tokio::spawn(accept(pages, metrics.router(), GracefulShutdown::new()));
+    tokio::spawn(accept_metrics(pages, metrics));
     Ok(address)
 }
 
@@ -76,42 +96,63 @@ async fn listen(host: IpAddr, port: u16) -> io::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
 }
 
-async fn accept(listener: TcpListener, app: Router, graceful: GracefulShutdown) {
-    accept_into(&listener, &app, 0, &graceful).await;
+async fn accept_metrics(listener: TcpListener, metrics: Arc<Metrics>) {
+    let (most, idle) = OF_METRICS;
+    accept_into(&listener, &metrics.router(), &Terms::new(most, idle, 0, ConnectionMeter::default()), &GracefulShutdown::new()).await;
 }
 
-async fn accept_into(listener: &TcpListener, app: &Router, trusted_hops: u8, graceful: &GracefulShutdown) {
+async fn accept_into(listener: &TcpListener, app: &Router, terms: &Terms, graceful: &GracefulShutdown) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => attend(stream, app.clone(), trusted_hops, graceful),
+            Ok((stream, peer)) => {
+                // Answers are small and complete: waiting for more to send would only delay them.
+                let _ = stream.set_nodelay(true);
+                terms.connections.room().await;
+                attend(stream, peer.ip(), app.clone(), terms, graceful);
+            }
             // Out of file descriptors, or a client that went away at once: wait a moment, and go on.
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
+                terms.connections.close_idle();
                 sleep(Duration::from_millis(20)).await;
             }
         }
     }
 }
 
-fn attend(stream: TcpStream, app: Router, trusted_hops: u8, graceful: &GracefulShutdown) {
-    // Answers are small and complete: waiting for more to send would only delay them.
-    let _ = stream.set_nodelay(true);
-    let peer: Option<SocketAddr> = stream.peer_addr().ok();
-    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-    let app = app.map_request(move |mut request: Request<Incoming>| {
-        let client = ClientAddress::of(address, request.headers(), trusted_hops);
+/// Serves a connection to its end, in a task of its own.
+fn attend<S: Stream>(stream: S, peer: IpAddr, app: Router, terms: &Terms, graceful: &GracefulShutdown) {
+    let (phase, hops) = (Arc::new(Phase::new()), terms.trusted_hops);
+    let slot = terms.connections.add(&phase);
+    let number = slot.number();
+    let socket = Socket::new(stream, Arc::clone(&phase), terms.patience, slot);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let (mut app, phase) = (app.clone(), Arc::clone(&phase));
+        let client = ClientAddress::of(peer, request.headers(), hops);
         request.extensions_mut().insert(client);
-        request
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    let connection = graceful.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(?peer, %error, "a connection broke");
+        let is_open = phase.serve();
+        let work = app.call(request);
+        async move {
+            if !is_open {
+                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "closed to make room"));
+            }
+            let Ok(response) = work.await;
+            Ok(response.map(|body| LastWord::new(body, phase)))
         }
     });
+    let connection = http1::Builder::new()
+        // The socket has timers of its own.
+        .header_read_timeout(None)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(socket), service);
+    let connection = graceful.watch(connection);
+    let task = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%peer, %error, "a connection broke");
+        }
+    });
+    terms.connections.attend(number, task.abort_handle());
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,12 +15,25 @@ pub struct HttpSettings {
     /// Port to serve on; 0 picks a free one and logs it
     #[arg(long, env = "PORT", default_value_t = 8080)]
     pub port: u16,
+    /// Address of the metrics page: whoever reads it from another machine or container needs another one than this machine's own
+    #[arg(long, env = "METRICS_HOST", default_value = "127.0.0.1")]
+    pub metrics_host: IpAddr,
     /// Port of the metrics page; 0 picks a free one and logs it
     #[arg(long, env = "METRICS_PORT", default_value_t = 9090)]
     pub metrics_port: u16,
     /// Milliseconds that a request may take from its head to its answer
     #[arg(long, env = "REQUEST_TIMEOUT_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub request_timeout_ms: u64,
+    /// Connections that are open at once at the most: beyond them the one that has been idle for
+    /// the longest time is closed, and while none is idle a new one waits. The process needs as
+    /// many file descriptors
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = connections)]
+    pub max_connections: usize,
+    /// Seconds that a connection may be idle between two requests: more than the load balancer in
+    /// front keeps it, or requests are lost that it sends as this server closes (Google Cloud's
+    /// keeps it for 600 s, most others for 60 s)
+    #[arg(long, env = "KEEP_ALIVE_SECONDS", default_value_t = 620, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub keep_alive_seconds: u64,
     /// Proxies in front of this server whose word on X-Forwarded-For is taken: the client's address is the entry so far from
     /// the right; with 0 it is the address of whoever connects
     #[arg(long, env = "TRUSTED_PROXY_HOPS", default_value_t = 0)]
@@ -31,4 +44,8 @@ pub struct HttpSettings {
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetrySettings,
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|most| (1..=1_000_000).contains(most)).ok_or_else(|| "must be a number from 1 to 1000000".to_owned())
 }

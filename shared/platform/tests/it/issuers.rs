@@ -7,14 +7,14 @@ use platform::{
     domain::{Clock, Standing},
     web::ApiError,
 };
-use testkit::{eventually, identity::IssuerKey, people};
+use testkit::{eventually, identity::IssuerKey};
 
 use crate::callers::{Door, ask, known};
 
 /// A door with one person who is known as `ada`.
 async fn door() -> Door {
     let door = Door::open().await;
-    people::invite(&door.owner, door.customer.tenant, Standing::Member, "ada@x.example").await;
+    door.join(Standing::Member, "ada@x.example", "ada").await;
     door
 }
 

@@ -1,14 +1,17 @@
-//! Random clients, clocks and faults against the engine's rules. After every step: no seat and no holder twice, nobody
-//! granted beyond the limit, no live client refused.
+//! Random clients, clocks and faults against the engine's rules. After every step: no seat for two holders and no holder on
+//! two seats, every seat of a live session occupied by one row, nobody granted beyond the limit, no live client refused.
+//!
+//! Each device runs two programs, each with a session; a seat is a device's, or in every third sequence a program's. A program
+//! that crashes comes back and replaces its session, which must work as long as it lives.
 //!
 //! Faults: a function dies between Redis and PostgreSQL or after its commit, a release is cut in half, the policy changes with
 //! or without Redis being told, Redis is wiped at any time, Redis is restored from an older copy at most every half TTL.
 //! `MODEL_SEQUENCES` sets how many sequences each of the four tests runs (250 if it is not set).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use platform::{
-    domain::{Clock, SessionId},
+    domain::{Clock, SeatUnit, SessionId},
     seats::{Acquired, Heartbeat},
 };
 use proptest::{
@@ -16,23 +19,40 @@ use proptest::{
     test_runner::{Config, TestCaseError, TestRunner},
 };
 use testkit::{Customer, policy, redis_settings};
-use uuid::Uuid;
 
-use crate::rig::{Rig, vandal};
+use crate::rig::{Rig, applicant, vandal};
 
 const TTL: i64 = 360;
 const BEAT: i64 = 120;
 const SWEEP: i64 = 30;
 /// Stale restores no closer than this: half a TTL.
 const RESTORE_GAP: i64 = 180;
-const CLIENTS: usize = 6;
+const CLIENTS: usize = 10;
+/// Programs of one device.
+const PROGRAMS: usize = 2;
 
 #[derive(Clone, Debug)]
 enum Step {
     Pass(u64),
-    Acquire { client: usize, silent: bool, crash: Option<Crash> },
-    Release { client: usize, cut: bool },
-    Policy { seats: i32, told: bool },
+    Acquire {
+        client: usize,
+        silent: bool,
+        crash: Option<Crash>,
+    },
+    /// A program has crashed and comes back.
+    Replace {
+        client: usize,
+        silent: bool,
+        crash: Option<Crash>,
+    },
+    Release {
+        client: usize,
+        cut: bool,
+    },
+    Policy {
+        seats: i32,
+        told: bool,
+    },
     Wipe,
     Copy,
     Restore,
@@ -45,10 +65,11 @@ enum Crash {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let crash = prop_oneof![4 => Just(None), 1 => Just(Some(Crash::BeforeCommit)), 1 => Just(Some(Crash::AfterCommit))];
+    let crash = || prop_oneof![4 => Just(None), 1 => Just(Some(Crash::BeforeCommit)), 1 => Just(Some(Crash::AfterCommit))];
     prop_oneof![
         40 => prop::sample::select(vec![2, 5, 15, 30]).prop_map(Step::Pass),
-        28 => (0..CLIENTS, prop::bool::weighted(0.2), crash).prop_map(|(client, silent, crash)| Step::Acquire { client, silent, crash }),
+        28 => (0..CLIENTS, prop::bool::weighted(0.2), crash()).prop_map(|(client, silent, crash)| Step::Acquire { client, silent, crash }),
+        6 => (0..CLIENTS, prop::bool::weighted(0.2), crash()).prop_map(|(client, silent, crash)| Step::Replace { client, silent, crash }),
         10 => (0..CLIENTS, prop::bool::weighted(0.3)).prop_map(|(client, cut)| Step::Release { client, cut }),
         3 => (1..=4, any::<bool>()).prop_map(|(seats, told)| Step::Policy { seats, told }),
         5 => Just(Step::Wipe),
@@ -73,6 +94,11 @@ struct World<'a> {
     last_sweep: i64,
     last_restore: i64,
     limit: i64,
+    is_by_process: bool,
+}
+
+fn device(client: usize) -> String {
+    format!("device-{}", client / PROGRAMS)
 }
 
 impl World<'_> {
@@ -84,7 +110,16 @@ impl World<'_> {
         let (open_before, live_before) = self.records().await;
         match *step {
             Step::Pass(seconds) => self.pass(seconds).await?,
-            Step::Acquire { client, silent, crash } => self.acquire(client, silent, crash).await?,
+            Step::Acquire { client, silent, crash } => {
+                if !self.clients.contains_key(&client) {
+                    self.acquire(client, silent, crash, None).await?;
+                }
+            }
+            Step::Replace { client, silent, crash } => {
+                if let Some(before) = self.clients.remove(&client) {
+                    self.acquire(client, silent, crash, Some(before.session)).await?;
+                }
+            }
             Step::Release { client, cut } => self.release(client, cut).await,
             Step::Policy { seats, told } => self.change_policy(seats, told).await,
             Step::Wipe => vandal::wipe(&mut self.redis, &self.customer).await,
@@ -92,22 +127,26 @@ impl World<'_> {
             Step::Restore => self.restore().await,
         }
         let (open, live) = self.records().await;
-        if matches!(step, Step::Acquire { .. }) {
-            prop_assert!(live <= live_before.max(self.limit), "{live} live sessions on {} seats", self.limit);
+        if matches!(step, Step::Acquire { .. } | Step::Replace { .. }) {
+            prop_assert!(live <= live_before.max(self.limit), "{live} live seats of {}", self.limit);
         } else {
             // A rebuild may bring back a session that has died just now, for one TTL; it can never make a new one.
             prop_assert!(open <= open_before, "sessions came from nowhere");
         }
-        let twice = "SELECT count(*) - count(DISTINCT seat), count(*) - count(DISTINCT holder) FROM sessions
-                     WHERE license_id = $1 AND ended_at IS NULL";
-        let row = self.rig.owner.query_one(twice, &[&self.customer.license.as_uuid()]).await.unwrap();
-        prop_assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (0, 0), "a seat or a holder twice");
+        let seats = "SELECT count(DISTINCT seat), count(DISTINCT holder), count(DISTINCT (seat, holder)), count(*) FILTER (WHERE share = 0)
+                     FROM sessions WHERE license_id = $1 AND ended_at IS NULL";
+        let row = self.rig.owner.query_one(seats, &[&self.customer.license.as_uuid()]).await.unwrap();
+        let (seats, holders): (i64, i64) = (row.get(0), row.get(1));
+        prop_assert_eq!((seats, holders), (row.get(2), row.get(2)), "a seat for two holders, or a holder on two seats");
+        prop_assert_eq!(seats, row.get::<_, i64>(3), "a seat that nothing guards, or twice");
+        prop_assert_eq!(self.rig.unguarded_sessions().await, 0, "a session on a seat of another holder");
         Ok(())
     }
 
-    /// Sessions that have not ended, and those of them whose record has not fallen due.
+    /// Sessions that have not ended, and seats with such whose record has not fallen due.
     async fn records(&self) -> (i64, i64) {
-        let sql = "SELECT count(*), count(*) FILTER (WHERE expires_at > $2) FROM sessions WHERE license_id = $1 AND ended_at IS NULL";
+        let sql =
+            "SELECT count(*), count(DISTINCT seat) FILTER (WHERE expires_at > $2) FROM sessions WHERE license_id = $1 AND ended_at IS NULL";
         let row = self.rig.owner.query_one(sql, &[&self.customer.license.as_uuid(), &self.rig.clock.now()]).await.unwrap();
         (row.get(0), row.get(1))
     }
@@ -130,42 +169,52 @@ impl World<'_> {
         Ok(())
     }
 
-    async fn acquire(&mut self, number: usize, silent: bool, crash: Option<Crash>) -> Result<(), TestCaseError> {
-        if self.clients.contains_key(&number) {
-            return Ok(());
-        }
-        let open: Vec<Uuid> = self.open().await;
-        let acquired = self.rig.acquire(&self.customer, &format!("device-{number}")).await;
-        let (seat, granted) = match acquired {
+    async fn acquire(&mut self, number: usize, silent: bool, crash: Option<Crash>, before: Option<SessionId>) -> Result<(), TestCaseError> {
+        let rows = if matches!(crash, Some(Crash::BeforeCommit)) { Some(self.rows().await) } else { None };
+        let wanted = applicant(&device(number)).replacing(before);
+        let (seat, granted) = match self.rig.apply(&self.customer, wanted).await {
             Acquired::Granted(seat) => (seat, true),
-            Acquired::Held(seat) => (seat, false),
-            Acquired::Full { .. } => return Ok(()),
+            Acquired::Shared(seat) => (seat, false),
+            Acquired::Full { .. } => {
+                prop_assert!(before.is_none(), "client {number} lost its seat as it came back");
+                return Ok(());
+            }
             other => return Err(TestCaseError::fail(format!("acquire answered {other:?}"))),
         };
-        match crash {
-            Some(Crash::AfterCommit) => {}
-            Some(Crash::BeforeCommit) if granted => self.undo(seat.session, &open).await,
-            Some(Crash::BeforeCommit) | None => {
-                let now = self.now();
-                self.clients.insert(number, Seated { session: seat.session, until: now + TTL, beat: now, silent });
-                let sitting = i64::try_from(self.clients.len()).unwrap();
-                prop_assert!(!granted || sitting <= self.limit, "{sitting} clients on {} seats", self.limit);
+        if let Some(rows) = rows {
+            self.put_back(&rows).await;
+        }
+        if crash.is_none() {
+            if let Some(before) = before {
+                let answer = self.rig.beat(before).await;
+                prop_assert!(matches!(answer, Heartbeat::Ended(_)), "client {number} has two sessions: {answer:?}");
             }
+            let now = self.now();
+            self.clients.insert(number, Seated { session: seat.session, until: now + TTL, beat: now, silent });
+            let sitting = i64::try_from(self.seats_of_clients()).unwrap();
+            prop_assert!(!granted || sitting <= self.limit, "clients on {sitting} seats of {}", self.limit);
         }
         Ok(())
     }
 
-    async fn open(&self) -> Vec<Uuid> {
-        let open = "SELECT id FROM sessions WHERE license_id = $1 AND ended_at IS NULL";
-        let rows = self.rig.owner.query(open, &[&self.customer.license.as_uuid()]).await.unwrap();
-        rows.iter().map(|row| row.get(0)).collect()
+    /// Seats that clients rely on.
+    fn seats_of_clients(&self) -> usize {
+        if self.is_by_process {
+            return self.clients.len();
+        }
+        self.clients.keys().map(|number| number / PROGRAMS).collect::<HashSet<_>>().len()
+    }
+
+    async fn rows(&self) -> String {
+        let rows = "SELECT coalesce(jsonb_agg(s), '[]')::text FROM sessions s WHERE license_id = $1";
+        self.rig.owner.query_one(rows, &[&self.customer.license.as_uuid()]).await.unwrap().get(0)
     }
 
     /// What a function leaves that dies before its commit: Redis as it is, PostgreSQL as it was.
-    async fn undo(&self, session: SessionId, open: &[Uuid]) {
-        self.rig.owner.execute("DELETE FROM sessions WHERE id = $1", &[&session.key.as_uuid()]).await.unwrap();
-        let reopen = "UPDATE sessions SET ended_at = NULL, ended_reason = NULL WHERE id = ANY ($1) AND ended_at IS NOT NULL";
-        self.rig.owner.execute(reopen, &[&open]).await.unwrap();
+    async fn put_back(&self, rows: &str) {
+        self.rig.owner.execute("DELETE FROM sessions WHERE license_id = $1", &[&self.customer.license.as_uuid()]).await.unwrap();
+        let insert = "INSERT INTO sessions SELECT * FROM jsonb_populate_recordset(NULL::sessions, $1::text::jsonb)";
+        self.rig.owner.execute(insert, &[&rows]).await.unwrap();
     }
 
     async fn release(&mut self, number: usize, cut: bool) {
@@ -204,12 +253,14 @@ impl World<'_> {
     }
 }
 
-async fn play(rig: &Rig, steps: &[Step]) -> Result<(), TestCaseError> {
-    let customer = rig.database.customer(policy(3)).await;
+async fn play(rig: &Rig, is_by_process: bool, steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut policy = policy(3);
+    policy.seat_unit = if is_by_process { SeatUnit::Process } else { SeatUnit::Device };
+    let customer = rig.database.customer(policy).await;
     let now = rig.clock.now().timestamp();
     let redis = vandal::connection().await;
-    let mut world =
-        World { rig, redis, customer, clients: HashMap::new(), copy: None, last_sweep: now, last_restore: now - RESTORE_GAP, limit: 3 };
+    let (clients, last_restore) = (HashMap::new(), now - RESTORE_GAP);
+    let mut world = World { rig, redis, customer, clients, copy: None, last_sweep: now, last_restore, limit: 3, is_by_process };
     let mut outcome = Ok(());
     for step in steps {
         outcome = world.take(step).await;
@@ -228,7 +279,8 @@ fn run() {
     let rig = runtime.block_on(Rig::on(redis_settings()));
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let mut runner = TestRunner::new(config);
-    let outcome = runner.run(&prop::collection::vec(step(), 30..110), |steps| runtime.block_on(play(&rig, &steps)));
+    let sequences = (prop::bool::weighted(0.33), prop::collection::vec(step(), 30..110));
+    let outcome = runner.run(&sequences, |(is_by_process, steps)| runtime.block_on(play(&rig, is_by_process, &steps)));
     let _inside = runtime.enter();
     drop(rig);
     if let Err(failure) = outcome {

@@ -73,7 +73,7 @@ impl Rig {
 
     pub(crate) async fn seat(&self, customer: &Customer, device: &str) -> Seat {
         match self.acquire(customer, device).await {
-            Acquired::Granted(seat) | Acquired::Held(seat) => seat,
+            Acquired::Granted(seat) | Acquired::Shared(seat) => seat,
             other => panic!("no seat: {other:?}"),
         }
     }
@@ -100,6 +100,21 @@ impl Rig {
     }
 }
 
+impl Rig {
+    /// Sessions that share a seat which no other session occupies for them: there must be none.
+    pub(crate) async fn unguarded_sessions(&self) -> i64 {
+        let sql = "SELECT count(*) FROM sessions s WHERE s.ended_at IS NULL AND NOT EXISTS (
+                       SELECT FROM sessions p WHERE p.license_id = s.license_id AND p.seat = s.seat AND p.holder = s.holder
+                       AND p.share = 0 AND p.ended_at IS NULL)";
+        self.owner.query_one(sql, &[]).await.expect("it counts").get(0)
+    }
+
+    /// The time by the moved clock, in ms.
+    pub(crate) fn millis(&self) -> i64 {
+        platform::domain::Clock::now(&*self.clock).timestamp_millis()
+    }
+}
+
 fn engine(database: &TestDatabase, redis: &RedisSettings, clock: &Arc<ManualClock>, limits: LimitSettings) -> Arc<Engine> {
     let link = RedisLink::new(redis).expect("the URL of Redis can be read");
     let clock: Arc<ManualClock> = Arc::clone(clock);
@@ -119,7 +134,10 @@ pub(crate) fn application(device: &str, key: Option<&str>) -> Applicant {
 
 /// Redis as an administrator sees it, to break it.
 pub(crate) mod vandal {
-    use platform::seats::RedisSettings;
+    use platform::{
+        domain::{SessionId, SessionKey},
+        seats::RedisSettings,
+    };
     use testkit::{Customer, redis_settings};
 
     pub(crate) const KEYS: [&str; 7] = ["policy", "expiry", "sessions", "holders", "taken", "replays", "usage"];
@@ -141,6 +159,40 @@ pub(crate) mod vandal {
     /// Keeps every function from rebuilding a license, for longer than any of them waits.
     pub(crate) async fn lock(redis: &RedisSettings, customer: &Customer) {
         run(redis, redis::cmd("SET").arg(format!("{{{}}}:lock", customer.license)).arg("vandal")).await;
+    }
+
+    /// Takes one session away, as if Redis had lost its last writes.
+    pub(crate) async fn lose(redis: &RedisSettings, customer: &Customer, session: SessionId) {
+        let key = &session.key.as_bytes()[..];
+        run(redis, redis::cmd("HDEL").arg(&keys(customer)[2]).arg(key)).await;
+        run(redis, redis::cmd("ZREM").arg(&keys(customer)[1]).arg(key)).await;
+    }
+
+    /// Puts a session into Redis alone.
+    pub(crate) async fn seat(redis: &RedisSettings, customer: &Customer, session: SessionKey, seat: u32, holder: &[u8; 16], until: i64) {
+        let key = &session.as_bytes()[..];
+        let record = [&until.to_be_bytes()[..], &seat.to_be_bytes(), holder, &[0; 32], &[0; 8]].concat();
+        let keys = keys(customer);
+        run(redis, redis::cmd("ZADD").arg(&keys[1]).arg(until).arg(key)).await;
+        run(redis, redis::cmd("HSET").arg(&keys[2]).arg(key).arg(record)).await;
+        run(redis, redis::cmd("HSET").arg(&keys[3]).arg(&holder[..]).arg(key)).await;
+        run(redis, redis::cmd("SETBIT").arg(&keys[4]).arg(seat - 1).arg(1)).await;
+    }
+
+    /// Takes a session out of Redis, and leaves its number taken.
+    pub(crate) async fn unseat(redis: &RedisSettings, customer: &Customer, session: SessionKey, holder: &[u8; 16]) {
+        let (key, keys) = (&session.as_bytes()[..], keys(customer));
+        run(redis, redis::cmd("ZREM").arg(&keys[1]).arg(key)).await;
+        run(redis, redis::cmd("HDEL").arg(&keys[2]).arg(key)).await;
+        run(redis, redis::cmd("HDEL").arg(&keys[3]).arg(&holder[..])).await;
+    }
+
+    /// Takes a session out as versions did that knew one session on a seat: the number is free, and a list of several is left.
+    pub(crate) async fn remove_as_before(redis: &RedisSettings, customer: &Customer, session: SessionKey, seat: u32) {
+        let (key, keys) = (&session.as_bytes()[..], keys(customer));
+        run(redis, redis::cmd("ZREM").arg(&keys[1]).arg(key)).await;
+        run(redis, redis::cmd("HDEL").arg(&keys[2]).arg(key)).await;
+        run(redis, redis::cmd("SETBIT").arg(&keys[4]).arg(seat - 1).arg(0)).await;
     }
 
     async fn run(redis: &RedisSettings, command: &redis::Cmd) {

@@ -46,7 +46,7 @@ async fn a_function_sees_its_tenant_and_no_other() {
     let seen: Vec<uuid::Uuid> = client.query("SELECT id FROM licenses", &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     assert_eq!(seen, [ours.license.as_uuid()]);
     for smuggle in [
-        "INSERT INTO audit_events (tenant_id, at, actor, action) VALUES ($1, now(), 'x', 'x')",
+        "INSERT INTO audit_events (tenant_id, at, actor, action) VALUES ($1, now(), 'system', 'session.expired')",
         "INSERT INTO audit_events_of_seats (tenant_id, at, actor, action) VALUES ($1, now(), 'client', 'session.acquired')",
     ] {
         assert!(client.execute(smuggle, &[&theirs.tenant.as_uuid()]).await.is_err(), "a row of another tenant can be written: {smuggle}");
@@ -104,7 +104,7 @@ async fn the_administration_sees_one_tenant_unless_it_says_that_it_is_for_staff_
         "UPDATE users SET tenant_id = $1",
         "UPDATE licenses SET tenant_id = $1",
         "INSERT INTO users (id, tenant_id, email, role, created_at, updated_at) VALUES (gen_random_uuid(), $1, 'x@x.example', 'owner', now(), now())",
-        "INSERT INTO audit_events (tenant_id, at, actor, action) VALUES ($1, now(), 'x', 'x')",
+        "INSERT INTO audit_events (tenant_id, at, actor, actor_id, action) VALUES ($1, now(), 'user', 'usr_x', 'x')",
         "INSERT INTO idempotent_answers (actor_id, key_digest, tenant_id, request_hash, answer, created_at)
          VALUES (gen_random_uuid(), decode(repeat('00', 16), 'hex'), $1, decode(repeat('00', 16), 'hex'), '', now())",
     ] {
@@ -154,4 +154,88 @@ async fn nobody_who_serves_changes_what_was_written_down() {
         let refused = client.batch_execute(forbidden).await.expect_err(forbidden);
         assert_eq!(refused.code(), Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE), "{forbidden}: {refused}");
     }
+}
+
+const ASKS_WHO_SOMEBODY_IS: [&str; 5] = [
+    "SELECT public.memberships_of('i', 's', true, NULL, NULL, now())",
+    "SELECT public.member_seen(gen_random_uuid(), now())",
+    "SELECT public.membership_by_token('\\x00', now())",
+    "SELECT public.invitations_for('a@x.example', true, NULL, NULL)",
+    "SELECT public.answer_invitation(gen_random_uuid(), true, 'i', 's', 'a@x.example', true, NULL, NULL, now(), '', '')",
+];
+
+/// Whether PostgreSQL refuses a statement for want of a right.
+async fn is_denied(client: &Client, sql: &str) -> bool {
+    let denied = Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE);
+    client.batch_execute(sql).await.is_err_and(|error| error.code() == denied)
+}
+
+#[tokio::test]
+async fn login_of_heartbeat_cannot_ask_who_somebody_is_and_that_of_acquire_can() {
+    let database = TestDatabase::new().await;
+    let owner = database.owner().await;
+    // Logins belong to the whole server.
+    let name = uuid::Uuid::new_v4().simple().to_string();
+    let (heartbeat, acquire) = (format!("heartbeat_{name}"), format!("acquire_{name}"));
+    let make = format!(
+        "CREATE ROLE {heartbeat} LOGIN; GRANT coditect_functions TO {heartbeat};
+         CREATE ROLE {acquire} LOGIN; GRANT coditect_functions, coditect_authenticator TO {acquire}"
+    );
+    owner.batch_execute(&make).await.unwrap();
+    let as_login = async |login: &str| {
+        let client = connect_as_login(database.settings()).await.unwrap();
+        client.batch_execute(&format!("SET SESSION AUTHORIZATION {login}; SET ROLE coditect_functions")).await.unwrap();
+        client
+    };
+    let client = as_login(&heartbeat).await;
+    assert!(is_denied(&client, "SET ROLE coditect_authenticator").await);
+    for sql in ASKS_WHO_SOMEBODY_IS {
+        assert!(is_denied(&client, sql).await, "{sql}");
+    }
+    let client = as_login(&acquire).await;
+    for sql in ASKS_WHO_SOMEBODY_IS {
+        assert!(is_denied(&client, sql).await, "as coditect_functions, which every function is: {sql}");
+        let taken_on = format!("BEGIN; SET LOCAL ROLE coditect_authenticator; {sql}; COMMIT");
+        client.batch_execute(&taken_on).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+    drop(client);
+    owner.batch_execute(&format!("DROP ROLE {heartbeat}; DROP ROLE {acquire}")).await.unwrap();
+    for role in ["coditect_functions", "coditect_admin", "coditect_jobs"] {
+        let client = as_role(&database, role).await;
+        for sql in ASKS_WHO_SOMEBODY_IS {
+            assert!(is_denied(&client, sql).await, "{role}: {sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn authenticator_role_reads_and_writes_no_table() {
+    let database = TestDatabase::new().await;
+    let client = as_role(&database, "coditect_authenticator").await;
+    for table in TENANT_TABLES.iter().chain(&["staff", "access_tokens", "hardware_blocks", "signing_keys"]) {
+        for sql in [format!("SELECT * FROM {table}"), format!("DELETE FROM {table}")] {
+            assert!(is_denied(&client, &sql).await, "{sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn older_processes_find_members_and_claim_no_invitation() {
+    let database = TestDatabase::new().await;
+    let (ours, theirs) = (database.customer(policy(1)).await, database.customer(policy(1)).await);
+    let owner = database.owner().await;
+    let ask = "SELECT standing, id, tenant_id, email, token_id, scopes, expires_at FROM person_by_identity('i', $1, $2, now())";
+    let client = as_role(&database, "coditect_functions").await;
+    for (subject, email) in [("stranger", "owner@test.example"), ("sam", "sam@vendor.example")] {
+        assert!(client.query(ask, &[&subject, &email]).await.unwrap().is_empty(), "{subject}");
+    }
+    let sql = "INSERT INTO users (id, tenant_id, email, role, status, provider_issuer, provider_subject, created_at, updated_at)
+               VALUES ($1, $2, 'ada@x.example', 'member', 'active', 'i', 'ada', $3::timestamptz, $3)";
+    let (first, now) = (uuid::Uuid::new_v4(), platform::domain::Clock::now(&platform::domain::SystemClock));
+    owner.execute(sql, &[&first, &ours.tenant.as_uuid(), &now]).await.unwrap();
+    let later = now + std::time::Duration::from_secs(1);
+    owner.execute(sql, &[&uuid::Uuid::new_v4(), &theirs.tenant.as_uuid(), &later]).await.unwrap();
+    let seen = client.query(ask, &[&"ada", &"ada@x.example"]).await.unwrap();
+    let seen: Vec<uuid::Uuid> = seen.iter().map(|row| row.get("id")).collect();
+    assert_eq!(seen, [first], "the membership that such a process has served all along");
 }

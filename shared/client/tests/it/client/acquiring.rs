@@ -65,7 +65,7 @@ async fn an_acquire_that_gave_up_is_carried_on_by_the_next() {
     let peer = Peer::start(360).await;
     peer.platform(|platform| platform.license["seat_unit"] = "process".into());
     peer.fault("acquire", (0..12).map(|_| Fault::LoseAnswer));
-    let client = peer.builder().patience(Duration::from_secs(2)).build().unwrap();
+    let client = peer.builder().patience(Duration::from_secs(5)).build().unwrap();
     let error = client.acquire().await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     while client.acquire().await.is_err() {}
@@ -254,7 +254,7 @@ fn root() -> coditect_license::RootKey {
 async fn forged_session_id_of_a_refused_answer_does_not_stop_the_next_start() {
     let peer = Peer::start(360).await;
     let folder = tempfile::tempdir().unwrap();
-    let client = || peer.builder().state(folder.path().join("state.json")).patience(Duration::from_millis(500)).build().unwrap();
+    let client = || peer.builder().state(folder.path().join("state.json")).patience(Duration::from_secs(5)).build().unwrap();
     peer.change("acquire", |_, answer| {
         answer["session_id"] = "no session id".into();
         answer["lease"] = "ey.ey.ey".into();

@@ -235,7 +235,7 @@ async fn refused_session_that_could_not_be_released_is_released_at_the_next_star
     let peer = Peer::start(360).await;
     let folder = tempfile::tempdir().unwrap();
     let builder = || peer.builder().state(folder.path().join("state.json"));
-    let slow = builder().patience(Duration::from_millis(500)).wall_clock(|| now() - Duration::from_secs(7200)).build().unwrap();
+    let slow = builder().patience(Duration::from_secs(5)).wall_clock(|| now() - Duration::from_secs(7200)).build().unwrap();
     for start in ["release_left_behind", "acquire"] {
         peer.fault("release", (0..20).map(|_| Fault::LoseAnswer));
         peer.platform(|platform| platform.is_release_down = true);

@@ -113,7 +113,7 @@ async fn run_that_was_suspended_beyond_the_ttl_takes_a_seat_again() {
 async fn run_that_was_suspended_and_finds_no_seat_is_told_why_and_releases_nothing() {
     let machine = Machine::fleeting().await;
     machine.peer.platform(|platform| platform.license["seats_total"] = 1.into());
-    let mut running = machine.run(&["--json"], "echo ready; exec sleep 60");
+    let mut running = machine.run(&["--json"], "echo ready; exec sleep 300");
     running.prints("ready").await;
     running.signal("STOP").await;
     wait_until("the session has expired", || machine.peer.alive() == 0).await;

@@ -125,9 +125,9 @@ async fn a_run_that_was_killed_does_not_keep_the_seat_from_being_given_back() {
 async fn two_runs_share_the_session_of_an_older_platform_and_the_last_one_gives_it_back() {
     let machine = Machine::start(360).await;
     machine.peer.platform(|platform| platform.is_old = true);
-    let mut first = machine.run(&[], "echo ready; exec sleep 30");
+    let mut first = machine.run(&[], "echo ready; exec sleep 300");
     first.prints("ready").await;
-    let mut second = machine.run(&[], "echo ready; exec sleep 30");
+    let mut second = machine.run(&[], "echo ready; exec sleep 300");
     second.prints("ready").await;
     assert_eq!(machine.peer.platform(|platform| platform.sessions.len()), 1);
     first.signal("TERM").await;
@@ -141,14 +141,14 @@ async fn two_runs_share_the_session_of_an_older_platform_and_the_last_one_gives_
 #[tokio::test]
 async fn run_after_a_crash_replaces_the_dead_runs_session_and_no_other() {
     let machine = Machine::start(360).await;
-    let mut alive = machine.run(&[], "echo ready; exec sleep 30");
+    let mut alive = machine.run(&[], "echo ready; exec sleep 300");
     alive.prints("ready").await;
     let mut killed = machine.run(&[], "echo ready; exec sleep 1");
     killed.prints("ready").await;
     killed.signal("KILL").await;
     killed.ends().await;
     let dead = machine.peer.platform(|platform| platform.sessions[1].id.clone());
-    let mut again = machine.run(&[], "echo ready; exec sleep 30");
+    let mut again = machine.run(&[], "echo ready; exec sleep 300");
     again.prints("ready").await;
     let replaces: Vec<_> = machine.peer.calls("acquire").iter().map(|call| call.body.get("replaces").cloned()).collect();
     assert_eq!(replaces, [None, None, Some(dead.into())]);

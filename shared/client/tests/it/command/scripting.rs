@@ -135,7 +135,7 @@ async fn a_script_does_not_give_back_what_a_run_still_needs() {
 async fn release_by_a_script_leaves_the_session_of_a_run() {
     let machine = Machine::start(360).await;
     machine.done(["acquire"]).await;
-    let mut running = machine.run(&[], "echo ready; exec sleep 30");
+    let mut running = machine.run(&[], "echo ready; exec sleep 300");
     running.prints("ready").await;
     assert_eq!(machine.peer.platform(|platform| platform.seats_used()), 1);
     assert_eq!(machine.done(["release", "--json"]).await.said()[0]["event"], "released");

@@ -26,13 +26,13 @@ for license = 1, #KEYS / 4 do
     local POLICY, EXPIRY, SESSIONS, USAGE = KEYS[key - 3], KEYS[key - 2], KEYS[key - 1], KEYS[key]
     local first, last = arg + 1, arg + tonumber(ARGV[arg])
     arg = last + 1
-    local policy = call('HMGET', POLICY, 'warm', 'seats', 'ttl', 'standing', 'ends', 'checked', 'tenant', 'version')
+    local policy = call('HMGET', POLICY, 'warm', 'seats', 'ttl', 'standing', 'ends', 'checked', 'tenant', 'shared', 'version')
     if not policy[1] then
         answer[license + 1] = { 'cold' }
     else
         local why = policy[4]
         if why == '' and policy[5] ~= '' and tonumber(policy[5]) <= now then why = 'license_expired' end
-        local found = { why, 0, tonumber(policy[2]), 0, policy[7], policy[8] }
+        local found = { why, 0, tonumber(policy[2]), 0, policy[7], policy[9] }
         local ttl, writes, written = tonumber(policy[3]), {}, 0
         local until_ = now + ttl
         local renewed = why == '' and pack('>I8', until_)
@@ -83,19 +83,22 @@ for license = 1, #KEYS / 4 do
             end
         end
         -- The first in the index is the only one looked at: while it is not due, all of them count.
-        found[2] = call('ZCARD', EXPIRY)
+        local shared = tonumber(policy[8] or 0)
+        found[2] = call('ZCARD', EXPIRY) - shared
         local earliest = call('ZRANGE', EXPIRY, '0', '0', 'WITHSCORES')[2]
         if earliest and tonumber(earliest) <= now then
-            found[2] = call('ZCOUNT', EXPIRY, '(' .. now, '+inf')
+            local alive = call('ZCOUNT', EXPIRY, '(' .. now, '+inf')
             -- Dead sessions, which others clear away, or live ones that the index has not followed: these count.
             for _, session in ipairs(call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, 16)) do
                 local record = call('HGET', SESSIONS, session)
                 local expires = record and numbers('>I8', record) or 0
                 if expires > now then
                     call('ZADD', EXPIRY, expires, session)
-                    found[2] = found[2] + 1
+                    alive = alive + 1
                 end
             end
+            -- Where seats are shared, a dead session says nothing of its seat: they count until it is cleared away.
+            if shared == 0 then found[2] = alive end
         end
         answer[license + 1] = found
     end

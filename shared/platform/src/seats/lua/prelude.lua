@@ -1,14 +1,15 @@
 -- What every script of a license shares; put in front of each when it is loaded.
 -- KEYS, in this order for every script, all on the license's hash slot:
 --   1 policy   hash    version, seats, overage, ttl (ms), standing ('' or why not), ends (ms or ''), tenant (16 bytes), checked (ms),
---                      warm (ms), kept (ms)
+--                      warm (ms), kept (ms), shared (how many sessions there are beyond one for each seat; none where no seat is shared)
 --   2 expiry   zset    session key -> expires at (ms), or an earlier moment: an index that a heartbeat does not touch
 --   3 sessions hash    session key -> expires at (8 bytes, ms), seat (4), holder (16), hardware's hash (32),
 --                      idempotency key (0 or 16), when its limit's allowance is whole again (8, µs; 0 where an older
 --                      version has written it)
---   4 holders  hash    holder -> session key
+--   4 holders  hash    holder -> session keys, one after the other: those that share the holder's seat
 --   5 taken    bitmap  bit n-1 is set while seat n is held
---   6 replays  hash    idempotency key -> request hash (16), session key (16), pending since (8 bytes, ms), answer
+--   6 replays  hash    idempotency key -> request hash (16), session key (16), pending since (8 bytes, ms), or, with an answer,
+--                      its status (an older version leaves the moment), answer
 --   7 usage    hash    <hour>:<counter> -> number
 --   8 lock     string  token of whoever rebuilds
 local POLICY, EXPIRY, SESSIONS, HOLDERS, TAKEN, REPLAYS, USAGE =
@@ -33,22 +34,62 @@ local function expiry(session)
     return struct.unpack('>I8', record), record
 end
 
-local function sit(session, seat, holder, hardware, idempotency, expires)
+local function write_session(session, seat, holder, hardware, idempotency, expires)
     call('ZADD', EXPIRY, digits(expires), session)
     call('HSET', SESSIONS, session, struct.pack('>I8I4', expires, seat) .. holder .. hardware .. idempotency .. struct.pack('>I8', 0))
-    call('HSET', HOLDERS, holder, session)
-    call('SETBIT', TAKEN, digits(seat - 1), '1')
 end
 
--- Takes one session out, and nothing of a later session of the same holder. Returns whether it was there.
+-- Tells heartbeats, which count seats by it, how many sessions there are beyond one for each seat. What changes how a seat is
+-- shared calls this; a session that is alone on its seat changes nothing of it by coming or going.
+local function count_shared()
+    local shared = call('ZCARD', EXPIRY) - call('HLEN', HOLDERS)
+    if shared == 0 then
+        call('HDEL', POLICY, 'shared')
+    elseif call('HEXISTS', POLICY, 'warm') == 1 then
+        call('HSET', POLICY, 'shared', digits(shared))
+    end
+end
+
+-- Where a session stands among a holder's. Nil: it does not.
+local function place_in(mine, session)
+    local at = string.find(mine, session, 1, true)
+    while at and at % 16 ~= 1 do at = string.find(mine, session, at + 1, true) end
+    return at
+end
+
+-- A session goes that is not its holder's only one. Its seat stays taken while another session of the holder is on it.
+local function leave(session, seat, holder, mine)
+    local at = mine and place_in(mine, session)
+    if at then
+        mine = string.sub(mine, 1, at - 1) .. string.sub(mine, at + 16)
+        if mine == '' then call('HDEL', HOLDERS, holder) else call('HSET', HOLDERS, holder, mine) end
+    end
+    local is_free = true
+    for other = 1, #(mine or ''), 16 do
+        local theirs = call('HGET', SESSIONS, string.sub(mine, other, other + 15))
+        if theirs and struct.unpack('>I4', theirs, 9) == seat then
+            is_free = false
+            break
+        end
+    end
+    if is_free then call('SETBIT', TAKEN, digits(seat - 1), '0') end
+    count_shared()
+end
+
+-- Takes one session out, and nothing of another session of the same holder. Returns whether it was there.
 local function remove(session)
-    local record = call('HGET', SESSIONS, session)
+    local gone = call('HGET', SESSIONS, session)
     call('ZREM', EXPIRY, session)
-    if not record then return false end
+    if not gone then return false end
     call('HDEL', SESSIONS, session)
-    call('SETBIT', TAKEN, digits(struct.unpack('>I4', record, 9) - 1), '0')
-    local holder, idempotency = string.sub(record, 13, 28), #record >= 76 and string.sub(record, 61, 76) or ''
-    if call('HGET', HOLDERS, holder) == session then call('HDEL', HOLDERS, holder) end
+    local seat, holder, idempotency = struct.unpack('>I4', gone, 9), string.sub(gone, 13, 28), #gone >= 76 and string.sub(gone, 61, 76) or ''
+    local mine = call('HGET', HOLDERS, holder)
+    if mine == session then
+        call('HDEL', HOLDERS, holder)
+        call('SETBIT', TAKEN, digits(seat - 1), '0')
+    else
+        leave(session, seat, holder, mine)
+    end
     if idempotency ~= '' then
         local replay = call('HGET', REPLAYS, idempotency)
         if replay and string.sub(replay, 17, 32) == session then call('HDEL', REPLAYS, idempotency) end
@@ -71,10 +112,11 @@ local function settle()
     return #due
 end
 
--- Seats in use: once it is settled, all that are in the index.
+-- Seats in use: each has one holder. While dead sessions are left, not more than there are sessions that may be alive.
 local function used()
-    if is_settled then return call('ZCARD', EXPIRY) end
-    return call('ZCOUNT', EXPIRY, '(' .. digits(now), '+inf')
+    local seats = call('HLEN', HOLDERS)
+    if is_settled then return seats end
+    return math.min(seats, call('ZCOUNT', EXPIRY, '(' .. digits(now), '+inf'))
 end
 
 local function write_policy(version, seats, overage, ttl, standing, ends, tenant)

@@ -26,8 +26,8 @@ local parts = {
             found(call('GETBIT', TAKEN, seat - 1) == 0, 'SETBIT', TAKEN, seat - 1, 1)
             if expires > now then
                 local holder = string.sub(record, 13, 28)
-                local other = call('HGET', HOLDERS, holder)
-                found(other ~= session and not (other and expiry(other) > now), 'HSET', HOLDERS, holder, session)
+                local mine = call('HGET', HOLDERS, holder) or ''
+                found(not place_in(mine, session), 'HSET', HOLDERS, holder, mine .. session)
             end
             answer[#answer + 1] = session
             answer[#answer + 1] = expires
@@ -38,7 +38,18 @@ local parts = {
         for i = 1, #entries, 2 do found(call('HEXISTS', SESSIONS, entries[i]) == 0, 'ZREM', EXPIRY, entries[i]) end
     end,
     function(entries)
-        for i = 1, #entries, 2 do found(call('HEXISTS', SESSIONS, entries[i + 1]) == 0, 'HDEL', HOLDERS, entries[i]) end
+        for i = 1, #entries, 2 do
+            local mine = {}
+            for at = 1, #entries[i + 1], 16 do
+                local session = string.sub(entries[i + 1], at, at + 15)
+                if call('HEXISTS', SESSIONS, session) == 1 then mine[#mine + 1] = session end
+            end
+            if #mine == 0 then
+                found(true, 'HDEL', HOLDERS, entries[i])
+            else
+                found(16 * #mine < #entries[i + 1], 'HSET', HOLDERS, entries[i], table.concat(mine))
+            end
+        end
     end,
 }
 local scans = { { 'HSCAN', SESSIONS }, { 'ZSCAN', EXPIRY }, { 'HSCAN', HOLDERS } }
@@ -50,15 +61,28 @@ while scans[part] and left > 0 do
     if cursor == '0' then part = part + 1 end
 end
 
--- At last, when all else is right: every number that is taken is some session's. Only where it is not are all sessions read.
+-- At last, when all else is right: every number that is taken is some session's. Only where there are more than holders are all
+-- sessions read.
 if not scans[part] then
-    if call('BITCOUNT', TAKEN) > call('HLEN', SESSIONS) then
-        wrong = wrong + 1
-        if mend then
-            call('DEL', TAKEN)
-            for _, record in ipairs(call('HVALS', SESSIONS)) do call('SETBIT', TAKEN, struct.unpack('>I4', record, 9) - 1, 1) end
-            keep()
+    if call('BITCOUNT', TAKEN) > call('HLEN', HOLDERS) then
+        local numbers, count = {}, 0
+        for _, record in ipairs(call('HVALS', SESSIONS)) do
+            local seat = struct.unpack('>I4', record, 9)
+            if not numbers[seat] then numbers[seat], count = true, count + 1 end
         end
+        if call('BITCOUNT', TAKEN) > count then
+            wrong = wrong + 1
+            if mend then
+                call('DEL', TAKEN)
+                for seat in pairs(numbers) do call('SETBIT', TAKEN, digits(seat - 1), 1) end
+                keep()
+            end
+        end
+    end
+    local shared = tonumber(call('HGET', POLICY, 'shared') or 0)
+    if shared ~= call('ZCARD', EXPIRY) - call('HLEN', HOLDERS) then
+        wrong = wrong + 1
+        if mend then count_shared() end
     end
 else
     answer[3], answer[4] = tostring(part), cursor

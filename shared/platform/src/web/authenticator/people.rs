@@ -8,10 +8,9 @@ use std::{
 
 use tokio::sync::OnceCell;
 
-use super::token::Identity;
 use crate::{
     db::{self, Database, Person},
-    domain::{Clock, Email, Principal, Timestamp},
+    domain::{Account, Clock, Identity, Timestamp, fingerprint},
 };
 
 /// How old what is known of a person may be.
@@ -22,18 +21,26 @@ const CAPACITY: usize = 10_000;
 /// By what somebody is known.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Credential {
-    Identity {
-        issuer: String,
-        subject: String,
-        verified_email: Option<Email>,
-    },
+    Identity(Identity),
     /// The hash of a personal access token.
     Token([u8; 32]),
 }
 
 impl Credential {
-    pub(super) fn of(issuer: &str, identity: Identity) -> Self {
-        Self::Identity { issuer: issuer.to_owned(), subject: identity.subject, verified_email: identity.verified_email }
+    /// Bytes that name it, and no other one.
+    pub(super) fn mark(&self) -> Vec<u8> {
+        match self {
+            Self::Identity(Identity { issuer, subject, .. }) => [b"identity ", issuer.as_bytes(), b"\0", subject.as_bytes()].concat(),
+            Self::Token(hash) => [&b"token "[..], hash].concat(),
+        }
+    }
+
+    /// What stands for it if somebody has vouched for it.
+    pub(super) fn vouched_for(&self) -> Option<[u8; 16]> {
+        match self {
+            Self::Identity(_) => Some(fingerprint(&[&self.mark()])),
+            Self::Token(_) => None,
+        }
     }
 }
 
@@ -58,17 +65,28 @@ impl People {
         Self { database, clock, seen: Mutex::default() }
     }
 
-    /// Who this is, if it is anybody.
-    pub(super) async fn find(&self, credential: Credential) -> Result<Option<Principal>, Arc<db::Error>> {
+    /// The account of a credential, and whether it is as it was kept here. None: a token that is not in force.
+    pub(super) async fn find(&self, credential: &Credential) -> Result<Option<(Account, bool)>, Arc<db::Error>> {
         let now = self.clock.now();
-        let found = self.seen(&credential, now);
-        let person = found.get_or_init(async || self.look_up(&credential, now).await.map_err(Arc::new)).await;
-        // Only who was found is kept: a stranger may be invited, and a database come back, at any moment.
-        if !matches!(person, Ok(Some(_))) {
-            self.drop(&credential, &found);
+        let found = self.seen(credential, now);
+        let is_kept = found.initialized();
+        let person = found.get_or_init(async || self.look_up(credential, now).await.map_err(Arc::new)).await;
+        // Only who may act is kept: a stranger may accept an invitation, and a database come back, at any moment.
+        if !matches!(person, Ok(Some(person)) if person.account.principals().is_ok()) {
+            self.drop(credential, &found);
         }
         let person = person.clone()?;
-        Ok(person.filter(|person| person.until.is_none_or(|until| now < until)).map(|person| person.principal))
+        Ok(person.filter(|person| person.until.is_none_or(|until| now < until)).map(|person| (person.account, is_kept)))
+    }
+
+    /// Forgets one caller.
+    pub(super) fn forget_one(&self, credential: &Credential) {
+        self.with(|known| known.remove(credential));
+    }
+
+    /// Whether this credential was found good, however long ago.
+    pub(super) fn knows(&self, credential: &Credential) -> bool {
+        self.with(|known| known.get(credential).is_some_and(|seen| matches!(seen.found.get(), Some(Ok(Some(_))))))
     }
 
     /// Forgets everybody: somebody has changed.
@@ -78,10 +96,8 @@ impl People {
 
     async fn look_up(&self, credential: &Credential, now: Timestamp) -> Result<Option<Person>, db::Error> {
         match credential {
-            Credential::Token(hash) => db::person_by_token(&self.database, hash, now).await,
-            Credential::Identity { issuer, subject, verified_email } => {
-                db::person_by_identity(&self.database, issuer, subject, verified_email.as_ref(), now).await
-            }
+            Credential::Token(hash) => db::account_of_token(&self.database, hash, now).await,
+            Credential::Identity(identity) => db::account_of(&self.database, identity, now).await.map(Some),
         }
     }
 

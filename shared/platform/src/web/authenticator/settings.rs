@@ -9,7 +9,10 @@ use super::{
     Algorithm,
     keys::{InvalidKeys, Keys},
 };
-use crate::web::outgoing::{InvalidOutgoingUrl, OutgoingUrl};
+use crate::{
+    domain::{InvalidDomain, InvalidId, Vouching},
+    web::outgoing::{InvalidOutgoingUrl, OutgoingUrl},
+};
 
 /// Where Google Identity Platform publishes the keys that it signs the tokens of every project with.
 const GOOGLE_KEYS: &str = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com";
@@ -23,9 +26,17 @@ pub struct AuthenticationSettings {
     /// Tenant of that project whose tokens are taken; without it only those of no tenant are
     #[arg(long, env = "GOOGLE_IDENTITY_TENANT", requires = "google_identity_project")]
     pub google_identity_tenant: Option<String>,
-    /// Other OpenID Connect issuers, as a JSON array of objects with issuer, audience, `jwks_url` and algorithm (RS256, ES256 or EdDSA)
+    /// Other OpenID Connect issuers: a JSON array of objects
+    ///
+    /// Each has `issuer`, `audience`, `jwks_url` and `algorithm` (RS256, ES256 or EdDSA; RS256 unless said). What an issuer may vouch for
+    /// is limited by `tenants`, an array of tenant ids, and by `domains`, an array of the domains that addresses may have; both limits
+    /// hold, and without one there is none. A token whose address is not marked as verified or unverified counts as verified where
+    /// `assume_email_verified` is true: set it only for an issuer whose administrators, not its users, set the addresses.
     #[arg(long, env = "OIDC_ISSUERS", default_value = "[]")]
     pub oidc_issuers: Issuers,
+    /// The issuers that may vouch for the vendor's staff, by their names with commas between them; no other may
+    #[arg(long, env = "STAFF_ISSUERS", value_delimiter = ',')]
+    pub staff_issuers: Vec<String>,
 }
 
 impl AuthenticationSettings {
@@ -34,11 +45,23 @@ impl AuthenticationSettings {
         if let Some(project) = &self.google_identity_project {
             let keys = KeySource::Published(GOOGLE_KEYS.parse()?);
             let (name, audience) = (format!("https://securetoken.google.com/{project}"), project.clone());
-            issuers.push(Issuer { name, audience, algorithm: Algorithm::Rs256, keys, tenant: self.google_identity_tenant.clone() });
+            let tenant = self.google_identity_tenant.clone();
+            let vouching = Arc::default();
+            let algorithm = Algorithm::Rs256;
+            issuers.push(Issuer { name, audience, algorithm, keys, tenant, vouching, assumes_verified_emails: false });
         }
         let mut names = HashSet::new();
         if let Some(twice) = issuers.iter().find(|issuer| !names.insert(&issuer.name)) {
             return Err(InvalidIssuers::Twice(twice.name.clone()));
+        }
+        for name in self.staff_issuers.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
+            let issuer = issuers.iter_mut().find(|issuer| issuer.name == name);
+            let issuer = issuer.ok_or_else(|| InvalidIssuers::UnknownStaffIssuer(name.to_owned()))?;
+            Arc::make_mut(&mut issuer.vouching).staff = true;
+        }
+        // An installation that is upgraded must not lose its staff without a word.
+        if !issuers.is_empty() && !issuers.iter().any(|issuer| issuer.vouching.staff) {
+            tracing::warn!("STAFF_ISSUERS names no issuer: nobody of the staff can sign in");
         }
         Ok(issuers)
     }
@@ -55,6 +78,10 @@ pub struct Issuer {
     pub(super) keys: KeySource,
     /// The tenant that `firebase.tenant` must name.
     pub(super) tenant: Option<String>,
+    /// As whom the holders of its tokens may act.
+    pub(super) vouching: Arc<Vouching>,
+    /// Whether an address counts as verified where a token does not say.
+    pub(super) assumes_verified_emails: bool,
 }
 
 /// Where an issuer's keys come from.
@@ -73,7 +100,14 @@ impl Issuer {
     /// [`InvalidKeys`] if none of them can verify anything.
     pub fn with_keys(name: &str, audience: &str, algorithm: Algorithm, keys: &str) -> Result<Self, InvalidKeys> {
         let keys = KeySource::Given(Arc::new(Keys::read(keys.as_bytes(), algorithm)?));
-        Ok(Self { name: name.to_owned(), audience: audience.to_owned(), algorithm, keys, tenant: None })
+        let (name, audience) = (name.to_owned(), audience.to_owned());
+        Ok(Self { name, audience, algorithm, keys, tenant: None, vouching: Arc::default(), assumes_verified_emails: false })
+    }
+
+    /// The same, and what it may vouch for; without this it may vouch for members of any tenant, and not for staff.
+    #[must_use]
+    pub fn vouching_for(self, vouching: Vouching) -> Self {
+        Self { vouching: Arc::new(vouching), ..self }
     }
 }
 
@@ -103,6 +137,18 @@ pub enum InvalidIssuers {
     /// An issuer must have one audience and one algorithm.
     #[error("names the issuer {0} more than once")]
     Twice(String),
+    /// A limit that names nothing would let nobody in.
+    #[error("limits the issuer {0} to no tenant or no domain: leave the limit out, or name one")]
+    EmptyLimit(String),
+    /// What an issuer is limited to cannot be read.
+    #[error("has a tenant of the issuer {0} that {1}")]
+    Tenant(String, InvalidId),
+    /// What an issuer is limited to cannot be read.
+    #[error("has a domain of the issuer {0} that {1}")]
+    Domain(String, InvalidDomain),
+    /// A name in `STAFF_ISSUERS` that is none of the issuers.
+    #[error("names the staff issuer {0}, which is not an issuer whose tokens are taken")]
+    UnknownStaffIssuer(String),
 }
 
 impl FromStr for Issuers {
@@ -117,12 +163,26 @@ impl FromStr for Issuers {
             jwks_url: String,
             #[serde(default)]
             algorithm: Algorithm,
+            tenants: Option<Vec<String>>,
+            domains: Option<Vec<String>>,
+            #[serde(default)]
+            assume_email_verified: bool,
         }
-        let read = |Item { issuer, audience, jwks_url, algorithm }| {
-            if issuer.is_empty() || audience.is_empty() {
+        let read = |item: Item| {
+            let Item { issuer: name, audience, jwks_url, algorithm, tenants, domains, assume_email_verified } = item;
+            if name.is_empty() || audience.is_empty() {
                 return Err(InvalidIssuers::Nameless);
             }
-            Ok(Issuer { name: issuer, audience, algorithm, keys: KeySource::Published(jwks_url.parse()?), tenant: None })
+            if [&tenants, &domains].into_iter().flatten().any(Vec::is_empty) {
+                return Err(InvalidIssuers::EmptyLimit(name));
+            }
+            let tenant = |text: &String| text.parse().map_err(|fault| InvalidIssuers::Tenant(name.clone(), fault));
+            let domain = |text: &String| Vouching::domain(text).map_err(|fault| InvalidIssuers::Domain(name.clone(), fault));
+            let tenants = tenants.map(|tenants| tenants.iter().map(tenant).collect()).transpose()?;
+            let domains = domains.map(|domains| domains.iter().map(domain).collect()).transpose()?;
+            let vouching = Arc::new(Vouching { staff: false, tenants, domains });
+            let keys = KeySource::Published(jwks_url.parse()?);
+            Ok(Issuer { name, audience, algorithm, keys, tenant: None, vouching, assumes_verified_emails: assume_email_verified })
         };
         serde_json::from_str::<Vec<Item>>(text)?.into_iter().map(read).collect::<Result<_, _>>().map(Self)
     }
@@ -141,6 +201,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::domain::TenantId;
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -187,5 +248,34 @@ mod tests {
             assert!(issuers(&["--google-identity-project", project]).is_err(), "{project}");
         }
         assert!(issuers(&["--google-identity-tenant=x"]).is_err());
+    }
+
+    #[test]
+    fn issuer_vouches_for_staff_only_where_named_and_within_its_limits() {
+        let tenant = TenantId::random();
+        let limits = format!(r#""tenants":["{tenant}"],"domains":["Acme.example"],"assume_email_verified":true"#);
+        let limited = format!("--oidc-issuers=[{},{limits}}}]", &KEYCLOAK[..KEYCLOAK.len() - 1]);
+        let google = "https://securetoken.google.com/coditect-1";
+        let line = ["--google-identity-project=coditect-1", &limited, &format!("--staff-issuers={google}")];
+        let both = issuers(&line).unwrap();
+        let expected = Vouching { staff: false, tenants: Some(vec![tenant]), domains: Some(vec!["acme.example".to_owned()]) };
+        assert_eq!((&*both[0].vouching, both[0].assumes_verified_emails), (&expected, true));
+        let expected = Vouching { staff: true, tenants: None, domains: None };
+        assert_eq!((&*both[1].vouching, both[1].assumes_verified_emails), (&expected, false));
+        for (wrong, says) in [
+            (r#""tenants":[]"#, "no tenant or no domain"),
+            (r#""domains":[]"#, "no tenant or no domain"),
+            (r#""tenants":["acme"]"#, "ten_"),
+            (r#""domains":["münchen.example"]"#, "xn--"),
+            (r#""domains":["*.example"]"#, "must be a domain"),
+            (r#""tenants":"any""#, "sequence"),
+            (r#""staff":true"#, "unknown field"),
+        ] {
+            let setting = format!("--oidc-issuers=[{},{wrong}}}]", &KEYCLOAK[..KEYCLOAK.len() - 1]);
+            let said = issuers(&[&setting]).unwrap_err();
+            assert!(said.contains(says), "{said}");
+        }
+        let said = issuers(&["--google-identity-project=coditect-1", "--staff-issuers=https://id.example/r"]).unwrap_err();
+        assert!(said.contains("not an issuer"), "{said}");
     }
 }

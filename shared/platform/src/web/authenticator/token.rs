@@ -1,12 +1,14 @@
 //! Bearer tokens of identity providers: JWTs (RFC 7519) in the compact form (RFC 7515), read strictly. Pure: keys and clocks come in.
 
+use std::sync::Arc;
+
 use aws_lc_rs::signature::ParsedPublicKey;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{Issuer, Rejected};
-use crate::domain::{Email, Timestamp};
+use crate::domain::{Email, Identity, Timestamp};
 
 /// The longest credential that is looked at; providers' tokens have one to two thousand characters.
 pub(super) const MAX_BYTES: usize = 8 * 1024;
@@ -21,14 +23,6 @@ pub(super) struct Token<'a> {
     claims: Claims,
     signed: &'a [u8],
     signature: Vec<u8>,
-}
-
-/// Whom an issuer has vouched for.
-#[derive(Debug)]
-pub(super) struct Identity {
-    pub(super) subject: String,
-    /// Only where the issuer says that it has verified it.
-    pub(super) verified_email: Option<Email>,
 }
 
 /// A known member that is there twice makes the reading fail; members that nobody knows are passed over.
@@ -148,9 +142,13 @@ impl<'a> Token<'a> {
         if !(1..=MAX_NAME).contains(&sub.len()) || sub.chars().any(char::is_control) {
             return Err(Rejected::Subject);
         }
-        let is_verified = email_verified == Some(Value::Bool(true));
+        // Some issuers write the claim as a string, and some never write it.
+        let is_verified = match &email_verified {
+            None => issuer.assumes_verified_emails,
+            Some(claim) => *claim == Value::Bool(true) || *claim == "true",
+        };
         let verified_email = email.as_ref().and_then(Value::as_str).filter(|_| is_verified).and_then(|email| Email::parse(email).ok());
-        Ok(Identity { subject: sub, verified_email })
+        Ok(Identity { issuer: issuer.name.clone(), subject: sub, verified_email, vouching: Arc::clone(&issuer.vouching) })
     }
 }
 
@@ -225,6 +223,31 @@ mod tests {
             (json!({ "sub": "" }), Rejected::Subject),
         ] {
             assert_eq!(outcome(&us, &refused).unwrap_err(), why, "{refused}");
+        }
+    }
+
+    #[test]
+    fn email_counts_where_its_issuer_says_that_it_is_verified() {
+        let (strict, lenient) = (issuer(None), Issuer { assumes_verified_emails: true, ..issuer(None) });
+        for (claim, is_strict, is_lenient) in [
+            (json!(true), true, true),
+            (json!("true"), true, true),
+            (json!(null), false, true),
+            (json!(false), false, false),
+            (json!("false"), false, false),
+            (json!("True"), false, false),
+            (json!(1), false, false),
+            (json!([true]), false, false),
+        ] {
+            let claims = json!({ "email": "Ada@X.example", "email_verified": claim });
+            for (issuer, counts) in [(&strict, is_strict), (&lenient, is_lenient)] {
+                let email = outcome(issuer, &claims).unwrap().verified_email;
+                assert_eq!(email.as_ref().map(Email::as_str), counts.then_some("Ada@x.example"), "{claim}");
+            }
+        }
+        for unlike in ["\u{212a}ate@x.example", "ada@x.example\u{200b}", "ada@\u{ff58}.example", "\u{430}da@x.example", "ada@x.example "] {
+            let claims = json!({ "email": unlike, "email_verified": true });
+            assert_eq!(outcome(&strict, &claims).unwrap().verified_email, None, "{unlike}");
         }
     }
 }

@@ -36,11 +36,39 @@ pub(super) struct Members {
 impl Members {
     /// Reads an object; its wanted members in the order of their names.
     pub(super) fn read<'a>(body: &'a [u8], names: &'static [&'static str]) -> Result<Vec<Member<'a>>, ApiError> {
-        let text = std::str::from_utf8(body).map_err(|_| ApiError::MalformedBody("The body is not UTF-8.".to_owned()))?;
-        let mut json = serde_json::Deserializer::from_str(text);
-        let members = json.deserialize_map(Self { names }).and_then(|members| json.end().map(|()| members));
-        // The parser's own words may repeat what was sent; where it stopped says enough.
-        members.map_err(|error| ApiError::MalformedBody(format!("Not a JSON object, at line {} column {}.", error.line(), error.column())))
+        object(body, Self { names })
+    }
+}
+
+/// Reads an object, and hands each of its members over, in their order.
+pub(super) fn each<'a>(body: &'a [u8], take: impl FnMut(Cow<'a, str>, Member<'a>)) -> Result<(), ApiError> {
+    object(body, Each(take))
+}
+
+fn object<'a, V: Visitor<'a>>(body: &'a [u8], visitor: V) -> Result<V::Value, ApiError> {
+    let text = std::str::from_utf8(body).map_err(|_| ApiError::MalformedBody("The body is not UTF-8.".to_owned()))?;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let members = json.deserialize_map(visitor).and_then(|members| json.end().map(|()| members));
+    // The parser's own words may repeat what was sent; where it stopped says enough.
+    members.map_err(|error| ApiError::MalformedBody(format!("Not a JSON object, at line {} column {}.", error.line(), error.column())))
+}
+
+struct Each<F>(F);
+
+impl<'de, F: FnMut(Cow<'de, str>, Member<'de>)> Visitor<'de> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key_seed(Any)? {
+            let Member::Text(name) = name else { continue };
+            let value = map.next_value_seed(Any)?;
+            self.0(name, value);
+        }
+        Ok(())
     }
 }
 

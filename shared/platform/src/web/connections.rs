@@ -1,0 +1,129 @@
+//! How many connections are open, and which one is closed where there are too many.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+use tokio::{sync::Notify, task::AbortHandle, time::timeout};
+
+use super::connection::Phase;
+
+/// How often to look for one that has become idle.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What is counted of connections.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ConnectionMeter {
+    /// Those that are open.
+    open: Gauge,
+    /// Those for which there was no room when they came.
+    crowded: Counter,
+}
+
+impl ConnectionMeter {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register("coditect_http_connections", "Connections that are open", self.open.clone());
+        let help = "Connections that came when as many were open as may be: an idle one was closed for them, or they waited";
+        registry.register("coditect_http_connections_crowded", help, self.crowded.clone());
+    }
+}
+
+/// The connections of one listener.
+#[derive(Debug)]
+pub(super) struct Connections {
+    most: usize,
+    meter: ConnectionMeter,
+    open: Mutex<Open>,
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    known: HashMap<u64, (Arc<Phase>, Option<AbortHandle>)>,
+}
+
+impl Connections {
+    pub(super) fn new(most: usize, meter: ConnectionMeter) -> Arc<Self> {
+        Arc::new(Self { most, meter, open: Mutex::default(), freed: Notify::new() })
+    }
+
+    /// Waits until there is room for one more. If there is none, the one that has been idle for the
+    /// longest time is closed; while none is idle, the new one waits.
+    pub(super) async fn room(&self) {
+        if !self.has_room() {
+            self.meter.crowded.inc();
+        }
+        while !self.has_room() {
+            self.close_idle();
+            let _ = timeout(LOOK, self.freed.notified()).await;
+        }
+    }
+
+    /// Closes the connection that has been idle for the longest time, if any is.
+    pub(super) fn close_idle(&self) {
+        self.with(|open| {
+            let idle = open.known.values().filter_map(|(phase, task)| Some((phase.idle_since()?, phase, task.as_ref()?)));
+            if let Some((_, phase, task)) = idle.min_by_key(|(since, ..)| *since)
+                && phase.close_if_idle()
+            {
+                task.abort();
+            }
+        });
+    }
+
+    /// Counts a connection until its slot is dropped.
+    pub(super) fn add(self: &Arc<Self>, phase: &Arc<Phase>) -> Slot {
+        let number = self.with(|open| {
+            open.next += 1;
+            open.known.insert(open.next, (Arc::clone(phase), None));
+            open.next
+        });
+        self.meter.open.inc();
+        Slot { connections: Arc::clone(self), number }
+    }
+
+    /// Tells which task serves a connection.
+    pub(super) fn attend(&self, number: u64, task: AbortHandle) {
+        self.with(|open| {
+            if let Some((_, known)) = open.known.get_mut(&number) {
+                *known = Some(task);
+            }
+        });
+    }
+
+    fn has_room(&self) -> bool {
+        self.with(|open| open.known.len() < self.most)
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Open) -> T) -> T {
+        work(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The place of one connection among those that may be open.
+#[derive(Debug)]
+pub(super) struct Slot {
+    connections: Arc<Connections>,
+    number: u64,
+}
+
+impl Slot {
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.connections.with(|open| open.known.remove(&self.number));
+        self.connections.meter.open.dec();
+        self.connections.freed.notify_one();
+    }
+}

@@ -161,9 +161,9 @@ async fn two_runs_on_one_machine_share_a_seat_and_a_killed_program_gives_it_back
     let long = home.start("long", home.run(&platform, "long", "kill -KILL $$")).await;
     let short = home.start("short", home.run(&platform, "short", "exit 3")).await;
     assert_eq!(short.go_on().await, Some(3));
-    assert_eq!(endings(&platform).await, [""], "the other run still sits");
+    assert_eq!(endings(&platform).await, ["", "released"], "each has a session of its own, and the other run still sits");
     assert_eq!(long.go_on().await, Some(128 + 9));
-    assert_eq!(endings(&platform).await, ["released"]);
+    assert_eq!(endings(&platform).await, ["released", "released"]);
 }
 
 #[tokio::test]

@@ -174,7 +174,9 @@ async fn administration_of_an_older_release_still_writes() {
     // It names no actor; its tenant is bound all the same.
     let admin = Writer::of(&database, "coditect_admin", "").await;
     admin.must_write("audit_events", CHANGED).await;
-    for event in [Event { tenant: "$theirs", ..CHANGED }, Event { tenant: "NULL", ..CHANGED }, Event { actor_id: "NULL", ..CHANGED }, EXPIRED] {
+    for event in
+        [Event { tenant: "$theirs", ..CHANGED }, Event { tenant: "NULL", ..CHANGED }, Event { actor_id: "NULL", ..CHANGED }, EXPIRED]
+    {
         admin.must_not_write("audit_events", event).await;
     }
 }

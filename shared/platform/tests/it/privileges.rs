@@ -202,8 +202,9 @@ const ARGUMENTS: &str = "
         WHEN 'bytea' THEN $$decode(repeat('00', 32), 'hex')$$
         WHEN 'timestamp with time zone' THEN $$now()$$
         WHEN 'boolean' THEN $$true$$
-        ELSE 'NULL::' || format_type(t, NULL) END, ', ' ORDER BY n), '')
-    FROM pg_proc, unnest(proargtypes) WITH ORDINALITY AS a (t, n) WHERE oid = $1::text::regprocedure";
+        ELSE format('NULL::%s.%I', y.typnamespace::regnamespace, y.typname) END, ', ' ORDER BY n), '')
+    FROM pg_proc p, unnest(p.proargtypes) WITH ORDINALITY AS a (t, n) JOIN pg_type y ON y.oid = a.t
+    WHERE p.oid = $1::text::regprocedure";
 
 /// Calls every definer function that a role may call, beside the decoys. Returns how many calls were made.
 async fn call_beside_decoys(database: &TestDatabase, role: &str) -> usize {

@@ -39,6 +39,7 @@ async fn what_a_client_is_given_verifies_offline() {
             session_id: acquired.body["session_id"].as_str().map(str::to_owned),
             hardware_id: Some("device-1".to_owned()),
             nonce: Some(nonce.to_owned()),
+            ..Expected::default()
         };
         let token = answer.body["lease"].as_str().unwrap();
         let lease = verifier.lease(token, &keys, &expected, now()).unwrap();

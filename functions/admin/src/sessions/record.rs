@@ -242,7 +242,8 @@ RETURNING id, tenant_id, license_id, seat, hardware_id, user_email, started_at, 
 );
 
 // In the order of their ids, as all who end several sessions lock them. Addresses are compared as they are when a seat is acquired.
-const REVOKE_OF_USER: &str = "-- sessions::revoke_of_user
+const REVOKE_OF_USER: &str = concat!(
+    "-- sessions::revoke_of_user
 WITH live AS (
     SELECT s.id FROM sessions s JOIN licenses l ON l.id = s.license_id
     WHERE l.tenant_id = current_tenant() AND l.requires_token AND s.ended_reason IS NULL AND lower(s.user_email) = lower($1)
@@ -251,7 +252,9 @@ WITH live AS (
 UPDATE sessions SET ended_at = greatest($2, started_at), ended_reason = 'revoked'
 FROM live WHERE sessions.id = live.id AND sessions.ended_reason IS NULL
 RETURNING sessions.id, tenant_id, license_id, seat, hardware_id, user_email, started_at, expires_at, ended_at, ended_reason,
-          (SELECT session_ttl_seconds FROM licenses WHERE licenses.id = sessions.license_id)";
+          ",
+    told!("sessions")
+);
 
 /// Every statement.
 pub(crate) const STATEMENTS: &[&str] = &[LIST, LIST_OF_LICENSE, LIST_OF_SOMEBODY, FIND, REVOKE, REVOKE_OF_USER];

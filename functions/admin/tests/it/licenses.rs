@@ -207,7 +207,7 @@ async fn an_old_key_opens_nothing_on_the_very_next_call_and_sessions_go_on() {
     assert!(matches!(rig.acquire(old, "one").await, Acquired::Unknown), "the device that sits there");
     assert!(matches!(rig.acquire(old, "two").await, Acquired::Unknown));
     let new = customer(&rig.ours, &rotated.body);
-    assert_eq!(granted(&rig.acquire(&new, "one").await), session);
+    assert!(matches!(rig.acquire(&new, "one").await, Acquired::Shared(_)), "on the same seat");
     assert!(matches!(beats(&rig, session).await, Heartbeat::Renewed(_)));
     let event = &rig.events(1).await[0];
     assert_eq!((&event["action"], &event["after"]["key_last_four"]), (&json!("license.key_rotated"), &json!(new.key.last_four())));
@@ -224,7 +224,7 @@ async fn seats_come_and_go_on_the_very_next_call_and_throw_nobody_out() {
     for session in sessions {
         assert!(matches!(beats(&rig, session).await, Heartbeat::Renewed(_)));
     }
-    assert_eq!(granted(&rig.acquire(ours, "two").await), sessions[1]);
+    assert!(matches!(rig.acquire(ours, "two").await, Acquired::Shared(_)), "on the seat that it has");
     change(json!({ "seats_total": 1, "overage": 2, "session_ttl_seconds": 600 })).await;
     let Acquired::Granted(seat) = rig.acquire(ours, "three").await else { panic!("there is a seat") };
     assert_eq!((seat.expires_at - seat.at).num_seconds(), 600);

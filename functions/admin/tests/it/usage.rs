@@ -90,8 +90,8 @@ async fn a_day_adds_up_its_hours_and_counts_everybody_once() {
     sat(&owner, &rig.ours, 2, ("b@x.example", "two"), "2026-01-05T10:00:00Z", Some("2026-01-05T10:30:00Z")).await;
     let other = "UPDATE sessions SET license_id = $1 WHERE hardware_id = 'two'";
     owner.execute(other, &[&second]).await.unwrap();
-    sat(&owner, &rig.ours, 2, ("a@x.example", "one"), "2026-01-05T10:00:00Z", Some("2026-01-05T10:30:00Z")).await;
-    owner.execute("UPDATE sessions SET license_id = $1 WHERE seat = 2", &[&second]).await.unwrap();
+    sat(&owner, &rig.ours, 3, ("a@x.example", "one"), "2026-01-05T10:00:00Z", Some("2026-01-05T10:30:00Z")).await;
+    owner.execute("UPDATE sessions SET license_id = $1 WHERE seat = 3", &[&second]).await.unwrap();
     counted(&owner, &rig.ours, "2026-01-05T09:00:00Z", (1, 0, 1)).await;
     counted(&owner, &rig.ours, "2026-01-05T10:00:00Z", (0, 2, 1)).await;
     counted(&owner, &rig.ours, "2026-01-06T00:00:00Z", (7, 7, 7)).await;

@@ -47,7 +47,7 @@ fn every_code_of_the_contract_has_its_status() {
         (ApiError::UnsupportedContentEncoding, 415, "unsupported_content_encoding"),
         (ApiError::IdempotencyKeyReused, 422, "idempotency_key_reused"),
         (ApiError::VersionRequired, 428, "version_required"),
-        (ApiError::TooManySessions { retry_after_secs: 1 }, 429, "too_many_sessions"),
+        (ApiError::TooManySessions { retry_after_secs: 7 }, 429, "too_many_sessions"),
         (ApiError::TooManyRequests(spent), 429, "too_many_requests"),
         (ApiError::Internal(cause()), 500, "internal_error"),
         (ApiError::Unavailable(cause()), 503, "service_unavailable"),

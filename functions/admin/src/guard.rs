@@ -75,10 +75,10 @@ async fn caller(
     headers: &HeaderMap,
     address: ClientAddress,
 ) -> Result<(Caller, bool), ApiError> {
-    let named = named(headers).map(Result::ok);
+    let named = named(headers);
     // What is kept here may be ten seconds old, and decides on reads alone.
     let account = if operation.is_read() {
-        parts.callers.authenticate_for(headers, address, named.flatten()).await?
+        parts.callers.authenticate_for(headers, address, named.as_ref().and_then(|named| named.as_ref().ok().copied())).await?
     } else {
         parts.callers.authenticate_anew(headers, address).await?
     };
@@ -133,10 +133,10 @@ fn named(headers: &HeaderMap) -> Option<Result<TenantId, ApiError>> {
 }
 
 /// As which member somebody calls. Whoever names a tenant that is not theirs is refused, which one of their own tenants keeps.
-async fn member(parts: &AdminParts, account: &Account, named: Option<Option<TenantId>>) -> Result<(Principal, bool), ApiError> {
+async fn member(parts: &AdminParts, account: &Account, named: Option<Result<TenantId, ApiError>>) -> Result<(Principal, bool), ApiError> {
     let chosen = match named {
-        Some(None) => account.principals().and(Err(NotAdmitted::OtherTenant)),
-        Some(Some(tenant)) => account.choose(Some(tenant)),
+        Some(Err(_)) => account.principals().and(Err(NotAdmitted::OtherTenant)),
+        Some(Ok(tenant)) => account.choose(Some(tenant)),
         None => account.choose(None),
     };
     match chosen {

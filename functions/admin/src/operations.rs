@@ -95,7 +95,8 @@ pub(crate) fn describe(document: &mut OpenApi) {
         said.description = Some(said.description.take().map_or_else(|| who.clone(), |more| format!("{more}\n\n{who}")));
         let conflict = said.responses.responses.entry("409".to_owned()).or_insert_with(|| openapi::Response::default().into());
         if let openapi::RefOr::T(conflict) = conflict {
-            conflict.description = [conflict.description.trim_end_matches('.'), CHOICE].join("; ").trim_start_matches("; ").to_owned();
+            let described = [conflict.description.trim_end_matches('.'), CHOICE].join("; ");
+            described.trim_start_matches("; ").clone_into(&mut conflict.description);
         }
     }
 }

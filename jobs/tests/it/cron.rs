@@ -26,7 +26,7 @@ async fn two_processes_sweep_and_rotate_and_do_the_rest_once() {
     rig.seat(&customer, "device").await;
     // The record is due for a write-back, and Redis says alive.
     rig.owner.batch_execute("UPDATE sessions SET expires_at = expires_at - interval '200 s'; DELETE FROM signing_keys").await.unwrap();
-    let workers = [elsewhere(rig.database.url().to_owned()), elsewhere(rig.database.url().to_owned())];
+    let workers = [elsewhere(rig.database.url()), elsewhere(rig.database.url())];
     for worker in &workers {
         cron::start(worker, &[("sweep-sessions", 1), ("rotate-keys", 1)]);
     }

@@ -318,7 +318,7 @@ async fn client(context: Context, customer: Arc<Customer>, device: String, stop:
 async fn beside_live_traffic_nothing_is_found_and_with_a_vandal_nobody_is_thrown_out() {
     let rig = Rig::new().await;
     let (customer, stop) = (Arc::new(rig.database.customer(policy(4)).await), Arc::new(AtomicBool::new(false)));
-    let contexts: Vec<Context> = (0..3).map(|_| elsewhere(rig.database.url().to_owned())).collect();
+    let contexts: Vec<Context> = (0..3).map(|_| elsewhere(rig.database.url())).collect();
     rig.owner.batch_execute("UPDATE licenses SET updated_at = now() - interval '1 hour'").await.unwrap();
     let granted = Arc::new(AtomicU64::new(0));
     let come =

@@ -87,8 +87,8 @@ pub(crate) async fn acquire(context: &Context, customer: &Customer, device: &str
 }
 
 /// A worker on a database that another test has made, by the machine's clock.
-pub(crate) fn elsewhere(url: String) -> Context {
-    open(&database_settings_of(&url), &redis_settings(), Arc::new(SystemClock))
+pub(crate) fn elsewhere(url: &str) -> Context {
+    open(&database_settings_of(url), &redis_settings(), Arc::new(SystemClock))
 }
 
 fn open(database: &DatabaseSettings, redis: &RedisSettings, clock: Arc<dyn Clock>) -> Context {

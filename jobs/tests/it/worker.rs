@@ -277,7 +277,7 @@ const SUBSCRIPTION: &str = "WORKER_SUBSCRIPTION";
 async fn a_worker_in_a_process_of_its_own_for_another_test_to_kill() {
     let (Ok(url), Ok(pubsub_subscription)) = (std::env::var(DATABASE), std::env::var(SUBSCRIPTION)) else { return };
     let settings = PubSubSettings { pubsub_subscription, ..Queue::new().await.settings() };
-    Working::start(elsewhere(url), settings).done.await.unwrap().unwrap();
+    Working::start(elsewhere(&url), settings).done.await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -292,7 +292,7 @@ async fn a_job_whose_worker_is_killed_in_the_middle_is_done_by_another_and_once(
     killed.kill().await.unwrap();
     rig.owner.batch_execute(OPEN_GATE).await.unwrap();
 
-    let next = Working::start(elsewhere(rig.database.url().to_owned()), queue.settings());
+    let next = Working::start(elsewhere(rig.database.url()), queue.settings());
     queue.until(|seen| seen[0].acks == 1).await;
     assert!(queue.seen().await[0].deliveries >= 2);
     assert_eq!(rig.number(EFFECTS).await, 1);

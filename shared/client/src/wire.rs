@@ -57,8 +57,9 @@ pub(crate) struct Application<'a> {
     pub(crate) replaces: Option<&'a str>,
 }
 
+/// What a heartbeat or a release says.
 #[derive(Serialize)]
-struct Session<'a> {
+struct OfSession<'a> {
     session_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<&'a str>,
@@ -175,12 +176,12 @@ impl Http {
         known_leaf: Option<&str>,
         limit: Duration,
     ) -> Result<Received<Renewed>, Failure> {
-        let session = Session { session_id, nonce: Some(nonce), known_leaf };
+        let session = OfSession { session_id, nonce: Some(nonce), known_leaf };
         self.call(self.client.post(self.endpoints.heartbeat.clone()).json(&session), limit).await
     }
 
     pub(crate) async fn release(&self, session_id: &str, limit: Duration) -> Result<Received<Released>, Failure> {
-        let session = Session { session_id, nonce: None, known_leaf: None };
+        let session = OfSession { session_id, nonce: None, known_leaf: None };
         self.call(self.client.post(self.endpoints.release.clone()).json(&session), limit).await
     }
 

@@ -48,10 +48,8 @@ pub async fn eventually_some<T>(what: &str, mut look: impl AsyncFnMut() -> Optio
 /// # Panics
 /// If it has not completed after [`HANG_GUARD`].
 pub async fn must_complete<T>(what: &str, work: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(HANG_GUARD, work).await {
-        Ok(result) => result,
-        Err(_) => panic!("still not: {what}"),
-    }
+    let Ok(result) = tokio::time::timeout(HANG_GUARD, work).await else { panic!("still not: {what}") };
+    result
 }
 
 #[cfg(test)]

@@ -106,10 +106,10 @@ async fn change_by_a_token_that_is_revoked_meanwhile_is_refused() {
     rig.send("GET", "/api/v1/tenants", &[("authorization", &bearer)], None).await.expect(200);
     let before = everything(&rig).await;
     let mut revoker = rig.database.owner().await;
-    let revoked = |moment: &str| format!("UPDATE access_tokens SET revoked_at = {moment} WHERE shown_id('tok_', id) = '{id}'");
+    let set_revoked_at = |moment: &str| format!("UPDATE access_tokens SET revoked_at = {moment} WHERE shown_id('tok_', id) = '{id}'");
     for operation in changes().filter(of_owners) {
         let revocation = revoker.transaction().await.unwrap();
-        revocation.batch_execute(&revoked("now()")).await.unwrap();
+        revocation.batch_execute(&set_revoked_at("now()")).await.unwrap();
         let trying = pin!(attempt(&rig, &things, operation, Some(token)));
         let answer = match select(trying, pin!(somebody_waits(&rig))).await {
             Either::Left((answer, _)) => panic!("{} does not lock its actor's token: {} {}", operation.name, answer.status, answer.text),
@@ -120,7 +120,7 @@ async fn change_by_a_token_that_is_revoked_meanwhile_is_refused() {
         };
         let answer = if answer.status == 503 { attempt(&rig, &things, operation, Some(token)).await } else { answer };
         assert_refused(operation, &answer);
-        revoker.batch_execute(&revoked("NULL")).await.unwrap();
+        revoker.batch_execute(&set_revoked_at("NULL")).await.unwrap();
     }
     assert_eq!(everything(&rig).await, before);
 }

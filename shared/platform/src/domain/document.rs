@@ -115,15 +115,11 @@ impl<'a> LicenseData<'a> {
     /// What there is of this license.
     #[must_use]
     pub fn of(license: &'a License) -> Self {
-        match &license.document {
-            Some(signed) => {
-                Self { document: Document::Signed(&signed.claims), signature: Some(&signed.signature), version: signed.version }
-            }
-            None => {
-                let document = Document::Unsigned(LicenseDocument::of(license, None));
-                Self { document, signature: None, version: license.version }
-            }
+        if let Some(signed) = &license.document {
+            return Self { document: Document::Signed(&signed.claims), signature: Some(&signed.signature), version: signed.version };
         }
+        let document = Document::Unsigned(LicenseDocument::of(license, None));
+        Self { document, signature: None, version: license.version }
     }
 
     /// The version of the license that the document describes: behind the license's own until a change is signed.

@@ -41,9 +41,11 @@ impl Engine {
                 Looked::Unknown(_) => return Ok(Counted::Served(Acquired::Unknown, verdict)),
                 Looked::Refused(allowance) => return Ok(Counted::Beyond(allowance)),
             };
-            let admitted = applicant.is_admitted(&license).map_err(Acquired::Unadmitted);
-            let usable = admitted.and_then(|()| license.may_be_used(self.clock.now()).map_err(Acquired::Refused));
-            if let Err(refused) = usable {
+            let refused = match applicant.is_admitted(&license) {
+                Err(unadmitted) => Some(Acquired::Unadmitted(unadmitted)),
+                Ok(()) => license.may_be_used(self.clock.now()).err().map(Acquired::Refused),
+            };
+            if let Some(refused) = refused {
                 if tries == 0 && self.may_have_changed(&license).await {
                     self.licenses.forget(&license);
                     tries += 1;
@@ -148,9 +150,9 @@ impl Engine {
     /// Records a grant, over the dead where they are in the way or beside the holder's other sessions, and ends the session that it
     /// replaces. Answers whether it shares the seat. None: the seat or the holder is taken, or the device is blocked.
     async fn record(&self, license: &Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<bool>, Error> {
-        let grant = Grant { license: Arc::clone(license), place, applicant: applicant.clone() };
+        let grant = Arc::new(Grant { license: Arc::clone(license), place, applicant: applicant.clone() });
         // Nearly always there is nothing in the way of a seat that Redis finds free, and it is recorded with others.
-        if !place.is_shared && self.entries.record(license.tenant, Entry::Grant(grant.clone())).await?.is_some() {
+        if !place.is_shared && self.entries.record(license.tenant, Entry::Grant(Arc::clone(&grant))).await?.is_some() {
             return Ok(Some(false));
         }
         let part = usize::from(place.holder.as_bytes()[0]) % self.adding.len();

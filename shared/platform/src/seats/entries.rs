@@ -29,7 +29,7 @@ const BESIDE: usize = 16;
 #[derive(Clone)]
 pub(super) enum Entry {
     /// A seat that Redis has chosen.
-    Grant(Grant),
+    Grant(Arc<Grant>),
     /// The end of a session whose client has gone.
     Release(SessionId),
 }

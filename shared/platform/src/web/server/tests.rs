@@ -48,7 +48,7 @@ impl Server {
 
 fn app() -> Router {
     let long = || async { Body::from_stream(stream::iter((0..PIECES).map(|_| Ok::<_, Infallible>(Bytes::from_static(PIECE))))) };
-    let token = |headers: HeaderMap| async move { headers.get("authorization").map_or(0, |token| token.len()).to_string() };
+    let token = |headers: HeaderMap| async move { headers.get("authorization").map_or(0, axum::http::HeaderValue::len).to_string() };
     Router::new()
         .route("/", get(async || "done"))
         .route("/long", get(long))

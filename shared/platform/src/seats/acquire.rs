@@ -184,14 +184,14 @@ impl Engine {
         }
     }
 
-    /// The record refuses a seat that Redis has chosen: the device is blocked, the seat is overdue, or Redis had forgotten something,
-    /// now mended.
+    /// The record refuses a seat that Redis has chosen: the device is blocked, Redis alone has the
+    /// seat and there is no room for it, or Redis had forgotten something, now mended.
     async fn take_back(&self, license: &License, place: &Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
         self.give_back(license, place.session).await;
         if records::is_blocked(&self.database, license, applicant, place.now).await? {
             return Ok(Some(Acquired::Refused(Refusal::HardwareBlocked)));
         }
-        if place.is_shared && records::is_overdue(&self.database, license, place).await? {
+        if place.is_shared && records::is_full(&self.database, license, place).await? {
             self.counters.denied.inc();
             return Ok(Some(full(license, place.now, place.used, place.expires_at)));
         }

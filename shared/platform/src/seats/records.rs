@@ -133,9 +133,20 @@ pub(super) const REPLACEABLE: &str = "-- seats::replaceable
 SELECT FROM sessions WHERE id = $1 AND license_id = $2 AND coalesce(ended_reason, '') = '' AND expires_at > $3
   AND ($4::bytea IS NULL OR holder = $4)";
 
-// The holder's own seat has fallen due: Redis alone has it, and there is no room for it anew.
-pub(super) const OVERDUE: &str = "-- seats::overdue
-SELECT FROM sessions WHERE license_id = $1 AND holder = $2 AND share = 0 AND ended_reason IS NULL AND seat = $3 AND expires_at <= $4";
+// Redis alone has the holder's seat: the record has ended it, never had it, or it has fallen due
+// there; and there is no room for it anew. Where the record has a live session on the seat or of
+// the holder, Redis has forgotten that one.
+pub(super) const FULL: &str = "-- seats::full
+SELECT WHERE NOT EXISTS (
+    SELECT FROM sessions WHERE license_id = $1 AND ended_reason IS NULL AND holder = $2
+      AND expires_at > $4
+) AND NOT EXISTS (
+    SELECT FROM sessions WHERE license_id = $1 AND ended_reason IS NULL AND seat = $3
+      AND expires_at > $4
+) AND $5::integer <= (
+    SELECT count(DISTINCT seat) FROM sessions
+    WHERE license_id = $1 AND ended_reason IS NULL AND expires_at > $4
+)";
 
 /// A seat that Redis has chosen, to be recorded.
 #[derive(Clone, Debug)]
@@ -247,11 +258,12 @@ pub(super) async fn is_replaceable(database: &Database, license: &License, appli
     Ok(!database.query_as(license.tenant, REPLACEABLE, &params).await?.is_empty())
 }
 
-/// Whether the seat that Redis has for a holder has fallen due in the record, so that it cannot be shared.
-pub(super) async fn is_overdue(database: &Database, license: &License, place: &Place) -> Result<bool, Error> {
-    let seat = number(place.seat.get())?;
-    let params: [&(dyn ToSql + Sync); 4] = [&license.id.as_uuid(), &&place.holder.as_bytes()[..], &seat, &place.now];
-    Ok(!database.query_as(license.tenant, OVERDUE, &params).await?.is_empty())
+/// Whether the seat that Redis has for a holder is none by the record, which has no room for it.
+pub(super) async fn is_full(database: &Database, license: &License, place: &Place) -> Result<bool, Error> {
+    let (seat, holder) = (number(place.seat.get())?, &place.holder.as_bytes()[..]);
+    let (id, limit) = (license.id.as_uuid(), number(license.policy.seat_limit())?);
+    let params: [&(dyn ToSql + Sync); 5] = [&id, &holder, &seat, &place.now, &limit];
+    Ok(!database.query_as(license.tenant, FULL, &params).await?.is_empty())
 }
 
 pub(super) const BLOCKED: &str = "-- seats::blocked

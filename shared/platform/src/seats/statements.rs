@@ -12,7 +12,7 @@ pub const FUNCTIONS: &[&str] = &[
     records::SHARE,
     records::REPLACE,
     records::REPLACEABLE,
-    records::OVERDUE,
+    records::FULL,
     records::BLOCKED,
     records::FIND,
     records::HOLD,

@@ -172,7 +172,10 @@ impl World<'_> {
     async fn acquire(&mut self, number: usize, silent: bool, crash: Option<Crash>, before: Option<SessionId>) -> Result<(), TestCaseError> {
         let rows = if matches!(crash, Some(Crash::BeforeCommit)) { Some(self.rows().await) } else { None };
         let wanted = applicant(&device(number)).replacing(before);
-        let (seat, granted) = match self.rig.apply(&self.customer, wanted).await {
+        // An error is a failure of the sequence, so that it is made shorter.
+        let answer = self.rig.engine.acquire(&self.customer.key, wanted).await;
+        let answer = answer.map_err(|error| TestCaseError::fail(format!("{number}: {error:?}")))?;
+        let (seat, granted) = match answer.outcome().expect("few are made") {
             Acquired::Granted(seat) => (seat, true),
             Acquired::Shared(seat) => (seat, false),
             Acquired::Full { .. } => {

@@ -27,6 +27,7 @@ on_both! {
     seat_that_an_older_version_freed_is_not_given_twice
     grant_that_nobody_finished_is_shared_and_leaves_the_record_whole
     full_license_names_the_last_expiry_of_a_shared_seat
+    seat_that_redis_alone_has_is_refused_where_the_record_is_full
 }
 
 async fn shared(rig: &Rig, customer: &Customer, device: &str) -> Seat {
@@ -326,4 +327,35 @@ async fn full_license_names_the_last_expiry_of_a_shared_seat(redis: RedisSetting
     let key = application("three", Some("key"));
     let Acquired::Full { retry_after, .. } = rig.apply(&customer, key).await else { panic!("it is full") };
     assert_eq!(retry_after, 360);
+}
+
+async fn seat_that_redis_alone_has_is_refused_where_the_record_is_full(redis: RedisSettings) {
+    let rig = Rig::on(redis).await;
+    let limit = "UPDATE licenses SET seats_total = $2, version = version + 1 WHERE id = $1";
+    let end = "UPDATE sessions SET ended_at = $2, ended_reason = 'released' WHERE id = $1";
+    // The seat that Redis alone has is beyond the lowered limit, or the one that the record has is.
+    for leaver in [1, 0] {
+        let customer = rig.database.customer(policy(2)).await;
+        let license = customer.license.as_uuid();
+        let devices = ["one", "two"];
+        let mut seats = Vec::new();
+        for device in devices {
+            seats.push(granted(&rig, &customer, device).await);
+        }
+        // A release is cut in half, so that Redis still has the session.
+        let now = platform::domain::Clock::now(&*rig.clock);
+        let cut = seats[leaver].session;
+        rig.owner.execute(end, &[&cut.key.as_uuid(), &now]).await.unwrap();
+        rig.owner.execute(limit, &[&license, &1]).await.unwrap();
+        rig.engine.refresh(customer.license).await.unwrap();
+        assert!(is_full(&rig, &customer, devices[leaver]).await);
+        let again = rig.apply(&customer, replacing(devices[leaver], cut)).await;
+        assert!(matches!(again, Acquired::Full { .. }), "{again:?}");
+        assert!(rig.lives(seats[1 - leaver].session).await);
+        rig.owner.execute(limit, &[&license, &2]).await.unwrap();
+        rig.engine.refresh(customer.license).await.unwrap();
+        let seat = shared(&rig, &customer, devices[leaver]).await;
+        assert_eq!((seat.number, seat.occupancy.used), (seats[leaver].number, 2));
+        assert_eq!(rig.unguarded_sessions().await, 0);
+    }
 }

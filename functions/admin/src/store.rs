@@ -10,8 +10,8 @@ use crate::caller::Caller;
 
 /// PostgreSQL with the rights to change what tenants have: [`db::Role::Admin`]. Operations get transactions of it in two ways:
 ///
-/// - [`Store::read`], in which PostgreSQL refuses every change;
-/// - [`Changer::begin`](crate::change::Changer::begin), which first locks and reads the actor's row.
+/// - `Store::read`, in which PostgreSQL refuses every change;
+/// - `Changer::begin`, which first locks and reads the actor's row.
 #[derive(Clone, Debug)]
 pub struct Store(Database);
 

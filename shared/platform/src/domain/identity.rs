@@ -113,7 +113,7 @@ impl Email {
         }
     }
 
-    /// Reads one as people paste it: see [`pasted`]. Not for addresses that somebody vouches for.
+    /// Reads one as people paste it: see [`pasted()`]. Not for addresses that somebody vouches for.
     ///
     /// # Errors
     /// [`Fault`].

@@ -110,6 +110,10 @@ impl Keeper {
                     },
                     Err(why) => return why,
                 },
+                // The seat's end cut this try short: what went wrong before tells more.
+                Err(Doubt::Failure(Failure::NoAnswer(_))) if !left.is_zero() && self.trouble.is_some() && self.until.left().is_zero() => {
+                    Duration::ZERO
+                }
                 Err(Doubt::Failure(failure)) => self.failed(Trouble::Unreachable(failure.why()), failure.retry_after()),
                 Err(Doubt::Rejected(rejected)) => self.failed(Trouble::Forged(rejected), None),
                 Err(Doubt::WrongClock { .. }) => self.failed(Trouble::WrongClock, None),

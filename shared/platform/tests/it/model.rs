@@ -19,6 +19,7 @@ use proptest::{
     test_runner::{Config, TestCaseError, TestRunner},
 };
 use testkit::{Customer, policy, redis_settings};
+use tokio_postgres::Statement;
 
 use crate::rig::{Rig, applicant, vandal};
 
@@ -85,8 +86,37 @@ struct Seated {
     silent: bool,
 }
 
+/// What PostgreSQL has of a license.
+#[derive(Clone, Copy, Debug, Default)]
+struct Records {
+    /// Sessions that have not ended.
+    open: i64,
+    /// Seats with such whose record has not fallen due.
+    live: i64,
+    /// Seats, holders, and pairs of both, of sessions that have not ended.
+    seats: i64,
+    holders: i64,
+    pairs: i64,
+    /// Sessions that guard a seat: one for each.
+    guards: i64,
+    /// Sessions on a seat that none guards for them.
+    unguarded: i64,
+}
+
+/// Reads them in one statement: after each step this costs as much as the step.
+const LOOK: &str = "
+    SELECT count(*) AS open, count(DISTINCT seat) FILTER (WHERE expires_at > $2) AS live, count(DISTINCT seat) AS seats,
+           count(DISTINCT holder) AS holders, count(DISTINCT (seat, holder)) AS pairs, count(*) FILTER (WHERE share = 0) AS guards,
+           count(*) FILTER (WHERE NOT EXISTS (
+               SELECT FROM sessions p WHERE p.license_id = s.license_id AND p.seat = s.seat AND p.holder = s.holder
+               AND p.share = 0 AND p.ended_at IS NULL)) AS unguarded
+    FROM sessions s WHERE license_id = $1 AND ended_at IS NULL";
+
 struct World<'a> {
     rig: &'a Rig,
+    /// [`LOOK`], prepared.
+    look: &'a Statement,
+    records: Records,
     redis: redis::aio::MultiplexedConnection,
     customer: Customer,
     clients: HashMap<usize, Seated>,
@@ -107,7 +137,6 @@ impl World<'_> {
     }
 
     async fn take(&mut self, step: &Step) -> Result<(), TestCaseError> {
-        let (open_before, live_before) = self.records().await;
         match *step {
             Step::Pass(seconds) => self.pass(seconds).await?,
             Step::Acquire { client, silent, crash } => {
@@ -126,29 +155,31 @@ impl World<'_> {
             Step::Copy => self.copy = Some(vandal::copy(&mut self.redis, &self.customer).await),
             Step::Restore => self.restore().await,
         }
-        let (open, live) = self.records().await;
+        let now = self.records().await;
+        let before = std::mem::replace(&mut self.records, now);
         if matches!(step, Step::Acquire { .. } | Step::Replace { .. }) {
-            prop_assert!(live <= live_before.max(self.limit), "{live} live seats of {}", self.limit);
+            prop_assert!(now.live <= before.live.max(self.limit), "{} live seats of {}", now.live, self.limit);
         } else {
             // A rebuild may bring back a session that has died just now, for one TTL; it can never make a new one.
-            prop_assert!(open <= open_before, "sessions came from nowhere");
+            prop_assert!(now.open <= before.open, "sessions came from nowhere");
         }
-        let seats = "SELECT count(DISTINCT seat), count(DISTINCT holder), count(DISTINCT (seat, holder)), count(*) FILTER (WHERE share = 0)
-                     FROM sessions WHERE license_id = $1 AND ended_at IS NULL";
-        let row = self.rig.owner.query_one(seats, &[&self.customer.license.as_uuid()]).await.unwrap();
-        let (seats, holders): (i64, i64) = (row.get(0), row.get(1));
-        prop_assert_eq!((seats, holders), (row.get(2), row.get(2)), "a seat for two holders, or a holder on two seats");
-        prop_assert_eq!(seats, row.get::<_, i64>(3), "a seat that nothing guards, or twice");
-        prop_assert_eq!(self.rig.unguarded_sessions().await, 0, "a session on a seat of another holder");
+        prop_assert_eq!((now.seats, now.holders), (now.pairs, now.pairs), "a seat for two holders, or a holder on two seats");
+        prop_assert_eq!(now.seats, now.guards, "a seat that nothing guards, or twice");
+        prop_assert_eq!(now.unguarded, 0, "a session on a seat of another holder");
         Ok(())
     }
 
-    /// Sessions that have not ended, and seats with such whose record has not fallen due.
-    async fn records(&self) -> (i64, i64) {
-        let sql =
-            "SELECT count(*), count(DISTINCT seat) FILTER (WHERE expires_at > $2) FROM sessions WHERE license_id = $1 AND ended_at IS NULL";
-        let row = self.rig.owner.query_one(sql, &[&self.customer.license.as_uuid(), &self.rig.clock.now()]).await.unwrap();
-        (row.get(0), row.get(1))
+    async fn records(&self) -> Records {
+        let row = self.rig.owner.query_one(self.look, &[&self.customer.license.as_uuid(), &self.rig.clock.now()]).await.unwrap();
+        Records {
+            open: row.get("open"),
+            live: row.get("live"),
+            seats: row.get("seats"),
+            holders: row.get("holders"),
+            pairs: row.get("pairs"),
+            guards: row.get("guards"),
+            unguarded: row.get("unguarded"),
+        }
     }
 
     async fn pass(&mut self, seconds: u64) -> Result<(), TestCaseError> {
@@ -256,14 +287,26 @@ impl World<'_> {
     }
 }
 
-async fn play(rig: &Rig, is_by_process: bool, steps: &[Step]) -> Result<(), TestCaseError> {
+async fn play(rig: &Rig, look: &Statement, is_by_process: bool, steps: &[Step]) -> Result<(), TestCaseError> {
     let mut policy = policy(3);
     policy.seat_unit = if is_by_process { SeatUnit::Process } else { SeatUnit::Device };
     let customer = rig.database.customer(policy).await;
     let now = rig.clock.now().timestamp();
     let redis = vandal::connection().await;
     let (clients, last_restore) = (HashMap::new(), now - RESTORE_GAP);
-    let mut world = World { rig, redis, customer, clients, copy: None, last_sweep: now, last_restore, limit: 3, is_by_process };
+    let mut world = World {
+        rig,
+        look,
+        records: Records::default(),
+        redis,
+        customer,
+        clients,
+        copy: None,
+        last_sweep: now,
+        last_restore,
+        limit: 3,
+        is_by_process,
+    };
     let mut outcome = Ok(());
     for step in steps {
         outcome = world.take(step).await;
@@ -280,10 +323,11 @@ fn run() {
     let cases = std::env::var("MODEL_SEQUENCES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(250);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let rig = runtime.block_on(Rig::on(redis_settings()));
+    let look = runtime.block_on(rig.owner.prepare(LOOK)).unwrap();
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let mut runner = TestRunner::new(config);
     let sequences = (prop::bool::weighted(0.33), prop::collection::vec(step(), 30..110));
-    let outcome = runner.run(&sequences, |(is_by_process, steps)| runtime.block_on(play(&rig, is_by_process, &steps)));
+    let outcome = runner.run(&sequences, |(is_by_process, steps)| runtime.block_on(play(&rig, &look, is_by_process, &steps)));
     let _inside = runtime.enter();
     drop(rig);
     if let Err(failure) = outcome {

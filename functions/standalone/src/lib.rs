@@ -59,7 +59,7 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            web::print_error(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -99,7 +99,7 @@ pub(super) fn run(settings: Settings) -> ExitCode {
         // Whoever may read its key file may read the database's password, too.
         Ok(Some(issuer)) => everything.function.authentication.oidc_issuers.push(issuer.vouching_for(Vouching::everybody())),
         Err(error) => {
-            eprintln!("error: {error}");
+            web::print_error(&format!("error: {error}"));
             return ExitCode::FAILURE;
         }
     }

@@ -6,7 +6,7 @@ use axum::Router;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use prometheus_client::registry::Registry;
 
-use super::{HttpSettings, InvalidDsn, Metrics, Parts, TelemetrySettings, panics::caught, sentry, server, spans, telemetry};
+use super::{HttpSettings, InvalidDsn, Metrics, Parts, TelemetrySettings, log, panics::caught, sentry, server, spans, telemetry};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -69,12 +69,13 @@ async fn serve_until_told<P: Parts>(
 /// # Errors
 /// [`InvalidDsn`].
 pub fn start_reporting(service: &'static str, settings: &TelemetrySettings, registry: &mut Registry) -> Result<(), InvalidDsn> {
+    log::register(registry);
     spans::start(service, settings);
     sentry::start(service, settings, registry)
 }
 
-/// Does the work of a whole process, and sends what is left to be told of it, if that takes no longer than half a second. What went wrong is
-/// in the log already.
+/// Does the work of a whole process, and then sends what is left to be told of it and writes what is left of the log, if that takes no
+/// longer than half a second. What went wrong is in the log already.
 ///
 /// # Errors
 /// Those of the work, and its panic, which is logged here.
@@ -83,7 +84,7 @@ pub async fn reported(work: impl Future<Output = Result<(), BoxError>>) -> Resul
         tracing::error!(error = %panic, "the process has panicked");
         Err(format!("panic: {panic}").into())
     });
-    tokio::join!(spans::finish(), sentry::finish());
+    tokio::join!(spans::finish(), sentry::finish(), log::finish());
     outcome
 }
 

@@ -156,18 +156,19 @@ async fn leases_keep_verifying_while_keys_rotate_twenty_times_under_load() {
     let database = TestDatabase::new().await;
     let customer = database.customer(policy(4)).await;
     let redis = redis_settings();
-    let fast = [("LEAF_SIGNS_FOR", "1"), ("LEAF_PUBLISHED_AHEAD", "0")];
-    let process = Process::start_with(BINARY, &["serve"], database.url(), redis.redis_url.expose(), &fast).await;
-    // The first leaf signs for a day: from here on they are short.
-    let owner = database.owner().await;
-    let shorten = "UPDATE signing_keys SET created_at = now() - interval '2 s', signs_from = now() - interval '1 s', signs_until = now()";
-    owner.execute(shorten, &[]).await.unwrap();
+    let process = Process::start(BINARY, &["serve"], database.url(), redis.redis_url.expose()).await;
+    // Time moves in the record: a leaf signs for a second, and the next one is published already.
+    let (owner, rotation) = (database.owner().await, keys::rotation(database.connect(Role::Jobs)));
+    let shorten = "UPDATE signing_keys SET created_at = now() - interval '2 s', signs_from = now() - interval '1 s',
+                   signs_until = now() + interval '1 s' WHERE state IN ('pending', 'active') AND signs_until > now() + interval '1 s'";
     let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
     let platform = Platform { process, database, customer, http };
     let session = platform.post("acquire", &platform.applicant("device")).await.body["session_id"].clone();
 
     let (mut signers, mut leases) = (std::collections::HashSet::new(), Vec::new());
     eventually("twenty rotations", async || {
+        owner.execute(shorten, &[]).await.unwrap();
+        rotation.rotate().await.unwrap();
         for operation in ["heartbeat", "acquire"] {
             let body = if operation == "heartbeat" { json!({ "session_id": session }) } else { platform.applicant("device") };
             let answer = platform.post(operation, &body).await;

@@ -3,10 +3,12 @@
 use std::{error::Error, process::ExitCode, sync::Arc};
 
 use axum::Router;
-use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use clap::{Args, CommandFactory, Parser};
 use prometheus_client::registry::Registry;
 
-use super::{HttpSettings, InvalidDsn, Metrics, Parts, TelemetrySettings, log, panics::caught, sentry, server, spans, telemetry};
+use super::{
+    HttpSettings, InvalidDsn, Metrics, Parts, TelemetrySettings, command_line, log, panics::caught, sentry, server, spans, telemetry,
+};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -21,11 +23,8 @@ struct CommandLine<S: Args> {
 
 /// Serves one function until SIGTERM, with its settings from the environment. The exit code is 0 after a graceful end.
 pub fn serve<P: Parts>(name: &'static str, router: fn(P) -> Router) -> ExitCode {
-    let matches = CommandLine::<P::Settings>::command().name(name).get_matches();
-    match CommandLine::<P::Settings>::from_arg_matches(&matches) {
-        Ok(line) => run(name, line.http, line.parts, router),
-        Err(error) => error.exit(),
-    }
+    let line: CommandLine<P::Settings> = command_line::read(CommandLine::<P::Settings>::command().name(name));
+    run(name, line.http, line.parts, router)
 }
 
 /// The same with settings that are there already; `router` is called inside the runtime.

@@ -242,4 +242,40 @@ mod tests {
         assert_eq!(lines[0]["logging.googleapis.com/trace_sampled"], true);
         assert!(lines[1].get("logging.googleapis.com/trace").is_none());
     }
+
+    #[test]
+    fn misspelt_levels_are_refused() {
+        for good in ["info", "WARN", "off", "info,hyper=warn", "debug, tokio_postgres=info"] {
+            assert_eq!(levels(good).as_deref(), Ok(good));
+        }
+        for bad in ["inof", "info,hyper", "hyper=loud"] {
+            assert!(levels(bad).is_err(), "{bad}");
+        }
+    }
+
+    /// Set for the process that panics.
+    const PANICS: &str = "CODITECT_TEST_PANICS";
+
+    #[test]
+    fn panic_goes_to_the_log_and_not_to_the_standard_error() {
+        if std::env::var_os(PANICS).is_some() {
+            init(&TelemetrySettings::default());
+            assert_eq!(LevelFilter::current(), LevelFilter::INFO, "a line for debugging costs a request nothing");
+            assert!(std::thread::spawn(|| panic!("a bug")).join().is_err());
+            let caught = crate::web::block_on(panics::caught(async { panic!("a caught bug") }));
+            assert!(caught.is_err_and(|panic: panics::Panicked| panic.to_string().contains("a caught bug, at ")));
+            crate::web::block_on(log::finish());
+            return;
+        }
+        let this = "web::telemetry::tests::panic_goes_to_the_log_and_not_to_the_standard_error";
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = process.args(["--exact", this, "--nocapture"]).env(PANICS, "1").output().unwrap();
+        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(output.status.success(), "{out}{err}");
+        let lines: Vec<Value> = out.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        assert_eq!(lines.len(), 1, "whoever catches a panic logs it: {out}");
+        assert_eq!((&lines[0]["severity"], &lines[0]["target"]), (&json!("ERROR"), &json!("panic")));
+        assert!(lines[0]["message"].as_str().unwrap().starts_with("panic: a bug, at "), "{out}");
+        assert!(!err.contains("bug"), "{err}");
+    }
 }

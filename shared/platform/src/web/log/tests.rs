@@ -1,8 +1,4 @@
-use std::{
-    os::fd::OwnedFd,
-    process::{Command, Stdio},
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError, mpsc};
 
 use super::*;
 
@@ -84,22 +80,31 @@ async fn output_that_takes_nothing_for_a_while_loses_nothing() {
     assert_eq!((output.text().as_str(), log.dropped.get()), ("one\n", 0));
 }
 
-/// A pipe that is full, and the end that nobody reads.
-fn full_pipe() -> (io::PipeReader, File) {
-    let (unread, pipe) = io::pipe().unwrap();
-    for size in ["bs=4096", "bs=1"] {
-        // It opens the pipe anew, so that it alone does not wait.
-        let mut filling = Command::new("dd");
-        filling.args(["if=/dev/zero", "of=/dev/stdout", "oflag=nonblock", size]).stderr(Stdio::null());
-        assert!(!filling.stdout(pipe.try_clone().unwrap()).status().unwrap().success(), "it stops when the pipe is full");
+/// An output that takes nothing until the other end is dropped, as a full pipe that nobody reads.
+struct Stuck(mpsc::Receiver<()>);
+
+impl Stuck {
+    fn new() -> (mpsc::Sender<()>, Self) {
+        let (unread, stuck) = mpsc::channel();
+        (unread, Self(stuck))
     }
-    (unread, OwnedFd::from(pipe).into())
+}
+
+impl Write for Stuck {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        let _ = self.0.recv();
+        Ok(0)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test]
 async fn pipe_that_nobody_reads_loses_what_the_queue_does_not_hold() {
-    let (_unread, pipe) = full_pipe();
-    let log = Log::onto(pipe);
+    let (_unread, stuck) = Stuck::new();
+    let log = Log::onto(stuck);
     for _ in 0..LINES + 10 {
         log.line(b"a line\n");
     }
@@ -111,8 +116,8 @@ async fn pipe_that_nobody_reads_loses_what_the_queue_does_not_hold() {
 
 #[test]
 fn long_lines_fill_the_queue_by_their_bytes() {
-    let (_unread, pipe) = full_pipe();
-    let log = Log::onto(pipe);
+    let (_unread, stuck) = Stuck::new();
+    let log = Log::onto(stuck);
     let line = vec![b'x'; BYTES / 4];
     for _ in 0..6 {
         log.line(&line);

@@ -25,7 +25,7 @@ impl fmt::Debug for Dsn {
 
 /// The text is no DSN.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("SENTRY_DSN must be https://key@host/project, or http://key@host/project on this machine")]
+#[error("SENTRY_DSN (--sentry-dsn) must be https://key@host/project, or http://key@host/project on this machine")]
 pub struct InvalidDsn;
 
 impl FromStr for Dsn {

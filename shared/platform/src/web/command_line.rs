@@ -35,6 +35,8 @@ pub(super) fn read<C: FromArgMatches>(command: Command) -> C {
 }
 
 fn read_from<C: FromArgMatches>(mut command: Command, arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<C, Error> {
+    // Whatever an error says of a setting is known of a built command alone.
+    command.build();
     let matches = command.try_get_matches_from_mut(arguments).map_err(|error| without_secret(error, &command))?;
     check(&mut command, &matches)?;
     C::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
@@ -112,8 +114,7 @@ mod tests {
         // The last one counts where a setting is given twice.
         line.extend(GOOD.iter().filter(|good| !arguments.iter().any(|given| given.split('=').next() == good.split('=').next())));
         line.extend(arguments);
-        let command = Line::command().mut_args(|arg| arg.env(Resettable::Reset));
-        match read_from::<Line>(command, line.into_iter().map(Into::into)) {
+        match read_from::<Line>(Line::command(), line.into_iter().map(Into::into)) {
             Ok(_) => String::new(),
             Err(error) => error.render().to_string(),
         }
@@ -154,7 +155,9 @@ mod tests {
 
     #[test]
     fn every_setting_is_called_by_its_variable_in_errors() {
-        for arg in Line::command().get_arguments() {
+        let mut command = Line::command();
+        command.build();
+        for arg in command.get_arguments().filter(|arg| arg.get_long() != Some("help")) {
             let variable = arg.get_env().unwrap().to_str().unwrap();
             assert!(arg.to_string().contains(variable), "{arg} is not called {variable}");
         }

@@ -75,7 +75,7 @@ mod tests {
             "ftp://hunter2@sentry.example/42",
         ] {
             let error = wrong.parse::<Dsn>().unwrap_err().to_string();
-            assert!(error.starts_with("SENTRY_DSN must be") && !error.contains("hunter2"), "{wrong}");
+            assert!(error.starts_with("SENTRY_DSN (--sentry-dsn) must be") && !error.contains("hunter2"), "{wrong}");
         }
     }
 }

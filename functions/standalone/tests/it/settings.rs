@@ -46,6 +46,7 @@ async fn bad_setting_is_refused_by_name() {
         ("DATABASE_URL", ""),
         ("DATABASE_URL", "hunter2"),
         ("DATABASE_URL", "postgres://nobody:hunter2@/none"),
+        ("DATABASE_URL", "postgres://nobody:hunter2@:5432/none"),
         ("DATABASE_URL", "postgres://nobody:hunter2@h/d?sslmode=perhaps"),
         ("REDIS_URL", " "),
         ("REDIS_URL", "hunter2"),

@@ -84,7 +84,7 @@ struct RunSettings {
 /// Runs the command line; the exit code is 0 if it did what it was asked, 2 for a wrong call, else 1.
 #[must_use]
 pub fn run() -> ExitCode {
-    let outcome = match CommandLine::parse().command {
+    let outcome = match web::command_line::<CommandLine>().command {
         Command::Worker(settings) => web::block_on(work(settings)),
         Command::Run(settings) => web::block_on(web::reported(run_once(settings))),
         Command::List { json } => list(json),
@@ -93,7 +93,7 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            web::print_error(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }

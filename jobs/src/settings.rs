@@ -8,7 +8,7 @@ use platform::{
     db::{Database, DatabaseSettings, Role},
     domain::{Clock, SystemClock},
     seats::{Engine, LimitSettings, RedisLink, RedisSettings},
-    signing::{KeyRotation, Schedule, SealingSettings},
+    signing::{CACHE_SECONDS, KeyRotation, Schedule, SealingSettings},
 };
 
 use crate::{job::Context, meter::Meter};
@@ -16,12 +16,18 @@ use crate::{job::Context, meter::Meter};
 /// When leaf keys change.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ScheduleSettings {
-    /// Seconds that a leaf key signs
+    /// Seconds that a leaf key signs: more than LEAF_PUBLISHED_AHEAD
     #[arg(long, env = "LEAF_SIGNS_FOR", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     leaf_signs_for: u64,
     /// Seconds that a new leaf key is published before it signs: longer than the 300 that anyone may keep what was published
-    #[arg(long, env = "LEAF_PUBLISHED_AHEAD", default_value_t = 600, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    #[arg(long, env = "LEAF_PUBLISHED_AHEAD", default_value_t = 600, value_parser = published_ahead)]
     leaf_published_ahead: u64,
+}
+
+/// A verifier that has kept the keys for as long as it may must find the new one among them when it signs.
+fn published_ahead(text: &str) -> Result<u64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (CACHE_SECONDS + 1..=86_400).contains(seconds));
+    seconds.ok_or_else(|| format!("must be more than {CACHE_SECONDS} seconds, for which anyone may keep the keys, and at most 86400"))
 }
 
 impl From<ScheduleSettings> for Schedule {

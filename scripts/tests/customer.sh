@@ -5,7 +5,7 @@
 : "${DATABASE_URL:?}" "${REDIS_URL:?}"
 name=${0##*/}
 # A slow machine must miss no deadline.
-export DATABASE_TIMEOUT_MS=20000 REDIS_TIMEOUT_MS=20000 REQUEST_TIMEOUT_MS=60000
+export DATABASE_TIMEOUT_MS=20000 REDIS_TIMEOUT_MS=20000 REQUEST_TIMEOUT_MS=60000 SHUTDOWN_GRACE_MS=60000
 folder=$(mktemp -d "$PWD/.local/$name-XXXXXX")
 started=()
 clean_up() {

@@ -46,7 +46,7 @@ enum Command {
 /// Runs the command line; the exit code is 0 if it did what it was asked, 2 for a wrong call, else 1.
 #[must_use]
 pub fn run() -> ExitCode {
-    let outcome = match CommandLine::parse().command {
+    let outcome = match web::command_line::<CommandLine>().command {
         Command::Serve(settings) => return serve::run(*settings),
         Command::Migrate(settings) => web::block_on(jobs::migrate(settings)),
         Command::Bootstrap(settings) => web::block_on(bootstrap::run(settings)),
@@ -59,7 +59,7 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            web::print_error(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }

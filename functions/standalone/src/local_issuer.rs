@@ -29,7 +29,7 @@ const DAY: i64 = 86_400;
 #[derive(Args, Clone, Debug)]
 pub(super) struct LocalIssuerSettings {
     /// Take the tokens of a local issuer with its key in this file, which is made where there is none. For laptops: HOST must be a loopback address
-    #[arg(long, env = "LOCAL_ISSUER", value_name = "FILE", num_args = 0..=1, default_missing_value = ".local/issuer.pem")]
+    #[arg(long, env = "LOCAL_ISSUER", num_args = 0..=1, default_missing_value = ".local/issuer.pem")]
     local_issuer: Option<PathBuf>,
 }
 
@@ -39,10 +39,10 @@ impl LocalIssuerSettings {
         let Some(file) = &self.local_issuer else { return Ok(None) };
         if !host.is_loopback() {
             return Err(format!(
-                "--local-issuer works only where HOST is a loopback address, and it is {host}: its tokens make anybody anyone"
+                "LOCAL_ISSUER (--local-issuer) works only where HOST (--host) is a loopback address, and it is {host}: its tokens make anybody anyone"
             ));
         }
-        LocalIssuer::open(file).map_err(|error| error.to_string())?.issuer().map(Some)
+        LocalIssuer::open(file).map_err(|error| format!("LOCAL_ISSUER (--local-issuer): {error}"))?.issuer().map(Some)
     }
 }
 

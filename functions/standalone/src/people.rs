@@ -38,7 +38,7 @@ pub(super) struct DemoPeople {
     #[arg(long, value_parser = str::parse::<TenantId>)]
     tenant: TenantId,
     /// File with the local issuer's key, which is made where there is none
-    #[arg(long, env = "LOCAL_ISSUER", value_name = "FILE")]
+    #[arg(long, env = "LOCAL_ISSUER")]
     local_issuer: PathBuf,
 }
 

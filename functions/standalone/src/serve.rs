@@ -42,8 +42,8 @@ struct EverythingSettings {
     schedule: ScheduleSettings,
     #[command(flatten)]
     retention: RetentionSettings,
-    /// Seconds between two sweeps: at most a twelfth of the shortest session TTL in use
-    #[arg(long, env = "SWEEP_INTERVAL", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Seconds between two sweeps: at most a twelfth of the shortest session TTL in use, and so at most 7200
+    #[arg(long, env = "SWEEP_INTERVAL", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=7200))]
     sweep_interval: u64,
 }
 
@@ -99,14 +99,12 @@ pub(super) fn run(settings: Settings) -> ExitCode {
         // Whoever may read its key file may read the database's password, too.
         Ok(Some(issuer)) => everything.function.authentication.oidc_issuers.push(issuer.vouching_for(Vouching::everybody())),
         Err(error) => {
-            eprintln!("error: {error}");
+            web::print_error(&format!("error: {error}"));
             return ExitCode::FAILURE;
         }
     }
     web::run("standalone", http, everything, |everything: Everything| {
-        // A leaf that signs for less than the interval is a test's: then the keys are looked at more often.
-        let signing_interval = (everything.jobs.rotation.schedule().signs_for.as_secs() / 2).clamp(1, SIGNING_INTERVAL);
-        cron::start(&everything.jobs, &[("sweep-sessions", everything.sweep_interval), ("rotate-keys", signing_interval)]);
+        cron::start(&everything.jobs, &[("sweep-sessions", everything.sweep_interval), ("rotate-keys", SIGNING_INTERVAL)]);
         router(everything.functions, everything.public).merge(admin::router(everything.admin))
     })
 }

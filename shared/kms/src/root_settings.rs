@@ -25,9 +25,14 @@ impl RootSettings {
     /// [`RootError::Refused`] if the file holds no root key.
     pub fn open(&self) -> Result<Arc<dyn RootSigner>, RootError> {
         match (&self.root_key_file, &self.kms) {
-            (Some(file), _) => Ok(Arc::new(LocalRoot::open(file)?)),
+            (Some(file), _) => match LocalRoot::open(file) {
+                Ok(root) => Ok(Arc::new(root)),
+                Err(error) => Err(RootError::Refused(format!("ROOT_KEY_FILE (--root-key-file): {}", error.why()))),
+            },
             (None, Some(kms)) => Ok(Arc::new(KmsRoot::new(kms))),
-            (None, None) => Err(RootError::Refused("neither ROOT_KEY_FILE nor KMS_KEY_VERSION is set".to_owned())),
+            (None, None) => {
+                Err(RootError::Refused("neither ROOT_KEY_FILE (--root-key-file) nor KMS_KEY_VERSION (--kms-key-version) is set".to_owned()))
+            }
         }
     }
 }

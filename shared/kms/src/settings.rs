@@ -18,8 +18,9 @@ pub struct KmsSettings {
     /// Where to ask Cloud KMS, if not at its own address: an HTTPS URL, or an HTTP one on this machine, which gets no credentials
     #[arg(long, env = "KMS_ENDPOINT")]
     pub kms_endpoint: Option<Endpoint>,
-    /// Milliseconds that a signature may take, with everything that has to be asked, and asked again, for it
-    #[arg(long, env = "KMS_DEADLINE_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    /// Milliseconds that a signature may take, with everything that has to be asked, and asked again, for it: at most half of the minute that a
+    /// rotation of keys has
+    #[arg(long, env = "KMS_DEADLINE_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(100..=30_000))]
     pub kms_deadline_ms: u64,
 }
 

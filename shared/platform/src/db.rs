@@ -12,6 +12,7 @@ mod people;
 pub mod read;
 mod tls;
 mod transaction;
+mod url;
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
@@ -44,7 +45,7 @@ pub type Statement<'a> = (TenantId, &'a str, &'a [&'a (dyn ToSql + Sync)]);
 #[derive(Args, Clone, Debug)]
 pub struct DatabaseSettings {
     /// PostgreSQL, as postgres://user:password@host:port/database?sslmode=…
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = url::database_url)]
     pub database_url: Secret,
     /// File with the PEM certificates that PostgreSQL's server certificate must lead to, besides the system's
     #[arg(long, env = "DATABASE_CA_FILE")]

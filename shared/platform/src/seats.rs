@@ -21,6 +21,7 @@ mod rebuild;
 mod reconcile;
 mod records;
 mod redis_link;
+mod redis_url;
 mod refusals;
 mod release;
 mod revoke;

@@ -23,7 +23,7 @@ mod sealing;
 pub mod statements;
 
 pub use documents::{count_changed, issue, sign as sign_document, sign_changed};
-pub use keyring::{Keyring, SealingSettings};
+pub use keyring::{Keyring, Missing, SealingSettings};
 pub use leaf::{Leaf, LeafJwk, Lease};
 pub use local_root::LocalRoot;
 pub use published::{Published, PublishedKeys};

@@ -47,8 +47,17 @@ pub fn root() -> Arc<dyn RootSigner> {
 /// If the keys of tests cannot be read.
 #[must_use]
 pub fn rotation(database: Database) -> KeyRotation {
+    rotation_on(Schedule::default(), database)
+}
+
+/// The same with another schedule, such as one that no setting takes.
+///
+/// # Panics
+/// If the keys of tests cannot be read.
+#[must_use]
+pub fn rotation_on(schedule: Schedule, database: Database) -> KeyRotation {
     let sealing = SEALING_KEY.parse().expect("it is a sealing key");
-    KeyRotation::new(database, root(), sealing, Schedule::default(), Arc::new(SystemClock))
+    KeyRotation::new(database, root(), sealing, schedule, Arc::new(SystemClock))
 }
 
 /// The settings that processes need of these.

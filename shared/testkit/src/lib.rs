@@ -47,7 +47,7 @@ pub fn redis_settings_of(url: &str) -> RedisSettings {
     RedisSettings { redis_url: Secret::from(url.to_owned()), redis_ca_file: None, redis_timeout_ms: PATIENT_MS }
 }
 
-/// The deadline of PostgreSQL, Redis and requests in tests, the longest that the settings allow: a slow machine misses none.
+/// The deadline of PostgreSQL and Redis in tests, the longest that the settings allow: a slow machine misses none.
 pub(crate) const PATIENT_MS: u32 = 20_000;
 
 fn required(name: &str) -> String {

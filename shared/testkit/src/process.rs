@@ -40,8 +40,10 @@ pub fn free_port() -> u16 {
 
 /// Settings under which a slow machine misses no deadline. A test of a deadline sets a shorter one.
 #[must_use]
-pub fn patience() -> [(&'static str, String); 3] {
-    ["REQUEST_TIMEOUT_MS", "DATABASE_TIMEOUT_MS", "REDIS_TIMEOUT_MS"].map(|name| (name, PATIENT_MS.to_string()))
+pub fn patience() -> [(&'static str, String); 4] {
+    // A request must have the time of both servers, and the end that of a request.
+    let times = [("DATABASE_TIMEOUT_MS", 1), ("REDIS_TIMEOUT_MS", 1), ("REQUEST_TIMEOUT_MS", 3), ("SHUTDOWN_GRACE_MS", 3)];
+    times.map(|(name, parts)| (name, (parts * PATIENT_MS).to_string()))
 }
 
 /// A running function; killed when dropped.
@@ -69,6 +71,21 @@ impl Process {
     /// # Panics
     /// If it does not start or answer.
     pub async fn start_with(binary: &str, arguments: &[&str], database_url: &str, redis_url: &str, settings: &[(&str, &str)]) -> Self {
+        let output = [Stdio::null(), Stdio::inherit()];
+        Self::start_writing_to(output, binary, arguments, (database_url, redis_url), settings).await
+    }
+
+    /// The same, with its standard output and its standard error, over PostgreSQL and Redis.
+    ///
+    /// # Panics
+    /// If it does not start or answer.
+    pub async fn start_writing_to(
+        [output, errors]: [Stdio; 2],
+        binary: &str,
+        arguments: &[&str],
+        (database_url, redis_url): (&str, &str),
+        settings: &[(&str, &str)],
+    ) -> Self {
         let (port, metrics_port) = (free_port(), free_port());
         let mut command = Command::new(binary);
         command
@@ -86,7 +103,8 @@ impl Process {
             .env("METRICS_PORT", metrics_port.to_string())
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
             .kill_on_drop(true);
         let child = command.spawn().expect("the function's binary starts");
         let process = Self {

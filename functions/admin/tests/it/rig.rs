@@ -212,6 +212,7 @@ fn http() -> HttpSettings {
         port: 0,
         metrics_host: [127, 0, 0, 1].into(),
         metrics_port: 0,
+        shutdown_grace_ms: 8000,
         request_timeout_ms: 20_000,
         max_connections: 10,
         keep_alive_seconds: 60,

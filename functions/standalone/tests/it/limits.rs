@@ -191,7 +191,7 @@ async fn database_uses(process: &Process) -> u64 {
 #[tokio::test]
 async fn guesses_from_a_spent_address_make_no_commits() {
     // Without the sweep, which asks PostgreSQL too.
-    let settings = [("LIMIT_ANONYMOUS_PER_HOUR", "1"), ("SWEEP_INTERVAL", "86400")];
+    let settings = [("LIMIT_ANONYMOUS_PER_HOUR", "1"), ("SWEEP_INTERVAL", "7200")];
     let platform = Platform::start_with(1, &settings).await;
     let process = &platform.process;
     let acquired = platform.post("acquire", &platform.applicant("one")).await;

@@ -1,10 +1,14 @@
 //! What is signed: verified by the client's own crate, by `openssl`, and while keys change.
 
-use std::{path::PathBuf, process::Command, time::SystemTime};
+use std::{
+    path::PathBuf,
+    process::Command,
+    time::{Duration, SystemTime},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use coditect_license::{Algorithm, Expected, PublishedKeys, Rejected, RootKey, Verifier};
-use platform::db::Role;
+use platform::{db::Role, signing::Schedule};
 use reqwest::header::{ETAG, IF_NONE_MATCH};
 use serde_json::{Value, json};
 use testkit::{Process, TestDatabase, eventually, keys, policy, redis_settings};
@@ -156,18 +160,24 @@ async fn leases_keep_verifying_while_keys_rotate_twenty_times_under_load() {
     let database = TestDatabase::new().await;
     let customer = database.customer(policy(4)).await;
     let redis = redis_settings();
-    let fast = [("LEAF_SIGNS_FOR", "1"), ("LEAF_PUBLISHED_AHEAD", "0")];
-    let process = Process::start_with(BINARY, &["serve"], database.url(), redis.redis_url.expose(), &fast).await;
-    // The first leaf signs for a day: from here on they are short.
-    let owner = database.owner().await;
+    // No setting takes so fast a schedule: the test rotates the keys. The first leaf signs for a day: from here on they are short.
+    let second = Duration::from_secs(1);
+    let fast = Schedule { signs_for: second, made_ahead: second, published_ahead: Duration::ZERO };
+    let (owner, rotation) = (database.owner().await, keys::rotation_on(fast, database.connect(Role::Jobs)));
     let shorten = "UPDATE signing_keys SET created_at = now() - interval '2 s', signs_from = now() - interval '1 s', signs_until = now()";
     owner.execute(shorten, &[]).await.unwrap();
+    rotation.rotate().await.unwrap();
+    let process = Process::start(BINARY, &["serve"], database.url(), redis.redis_url.expose()).await;
+    // What the process itself makes ahead, by the usual schedule, would hold up the others.
+    let drop_slow = "DELETE FROM signing_keys WHERE state = 'pending' AND signs_from > now() + interval '1 minute'";
     let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
     let platform = Platform { process, database, customer, http };
     let session = platform.post("acquire", &platform.applicant("device")).await.body["session_id"].clone();
 
     let (mut signers, mut leases) = (std::collections::HashSet::new(), Vec::new());
     eventually("twenty rotations", async || {
+        owner.execute(drop_slow, &[]).await.unwrap();
+        rotation.rotate().await.unwrap();
         for operation in ["heartbeat", "acquire"] {
             let body = if operation == "heartbeat" { json!({ "session_id": session }) } else { platform.applicant("device") };
             let answer = platform.post(operation, &body).await;

@@ -16,13 +16,14 @@ use redis::{
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::sync::OnceCell;
 
+use super::redis_url::redis_url;
 use crate::Secret;
 
 /// Where Redis is.
 #[derive(Args, Clone, Debug)]
 pub struct RedisSettings {
     /// Redis, as redis://:password@host:port or rediss://…; several, with commas between them, name the nodes of a cluster
-    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    #[arg(long, env = "REDIS_URL", hide_env_values = true, value_parser = redis_url)]
     pub redis_url: Secret,
     /// File with the PEM certificates of the CA that signed Redis' certificate: nothing else is trusted, and names in the certificate do not count
     #[arg(long, env = "REDIS_CA_FILE")]

@@ -41,9 +41,41 @@ pub struct Keyring {
     looking: Mutex<()>,
 }
 
+/// Why there is no leaf to sign with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Missing {
+    /// None is active and certified: the rotation of keys has not run.
+    SigningKey,
+    /// PostgreSQL does not say.
+    Database,
+    /// It was sealed by another `SEALING_KEY` than this process has.
+    SealingKey,
+}
+
+impl Missing {
+    /// What `/ready/` calls it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SigningKey => "signing_key",
+            Self::Database => "database",
+            Self::SealingKey => "sealing_key",
+        }
+    }
+
+    const fn of(error: &Error) -> Self {
+        match error {
+            Error::Database(_) => Self::Database,
+            Error::Unseal(_) => Self::SealingKey,
+            Error::Root(_) | Error::NoLeaf | Error::Claims(_) | Error::Crypto(_) => Self::SigningKey,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Shelf {
     leaf: Option<Arc<Leaf>>,
+    missing: Missing,
     look_again: Timestamp,
 }
 
@@ -57,7 +89,7 @@ impl Keyring {
     /// An empty keyring: it looks for its leaf when it is first used.
     #[must_use]
     pub fn new(database: Database, settings: &SealingSettings, clock: Arc<dyn Clock>) -> Self {
-        let shelf = RwLock::new(Shelf { leaf: None, look_again: Timestamp::UNIX_EPOCH });
+        let shelf = RwLock::new(Shelf { leaf: None, missing: Missing::SigningKey, look_again: Timestamp::UNIX_EPOCH });
         Self { database, sealing: settings.sealing_key.clone(), clock, shelf, looking: Mutex::default() }
     }
 
@@ -84,6 +116,12 @@ impl Keyring {
         }
     }
 
+    /// Returns why there was no leaf when it was last looked for.
+    #[must_use]
+    pub fn missing(&self) -> Missing {
+        self.shelf().missing
+    }
+
     fn shelf(&self) -> Shelf {
         self.shelf.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -97,12 +135,15 @@ impl Keyring {
             return;
         }
         let now_known = match self.read().await {
-            Ok(leaf) => Shelf { look_again: (now + MAX_AGE).min(leaf.signs_until).max(now + PAUSE), leaf: Some(Arc::new(leaf)) },
+            Ok(leaf) => {
+                let look_again = (now + MAX_AGE).min(leaf.signs_until).max(now + PAUSE);
+                Shelf { leaf: Some(Arc::new(leaf)), missing: Missing::SigningKey, look_again }
+            }
             Err(error) => {
                 tracing::error!(%error, "the signing key cannot be had");
                 // After a revocation there may be none: what is known then signs nothing that a verifier would take.
                 let leaf = if matches!(error, Error::NoLeaf) { None } else { known.leaf };
-                Shelf { look_again: now + PAUSE, leaf }
+                Shelf { look_again: now + PAUSE, missing: Missing::of(&error), leaf }
             }
         };
         *self.shelf.write().unwrap_or_else(PoisonError::into_inner) = now_known;

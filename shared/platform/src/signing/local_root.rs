@@ -31,7 +31,7 @@ impl LocalRoot {
         let der = key_file::read(file)?;
         let key = KeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(|_| refused("it holds no RSA key"))?;
         let spki: PublicKeyX509Der<'_> = key.public_key().as_der().map_err(|_| refused("its key has no public half"))?;
-        let public = RootPublicKey::from_spki(spki.as_ref(), RootAlgorithm::Rs256)?;
+        let public = RootPublicKey::from_spki(spki.as_ref(), RootAlgorithm::Rs256).map_err(|error| KeyFileError::of(file, error.why()))?;
         Ok(Self { key, public })
     }
 

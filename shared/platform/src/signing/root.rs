@@ -46,6 +46,15 @@ pub enum RootError {
     Refused(String),
 }
 
+impl RootError {
+    /// What the signer said, or what is wrong with it.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        let (Self::Unavailable(why) | Self::Refused(why)) = self;
+        why
+    }
+}
+
 impl From<KeyFileError> for RootError {
     fn from(error: KeyFileError) -> Self {
         Self::Refused(error.to_string())

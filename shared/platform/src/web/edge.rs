@@ -238,6 +238,7 @@ mod tests {
             port: 0,
             metrics_host: [127, 0, 0, 1].into(),
             metrics_port: 0,
+            shutdown_grace_ms: 8000,
             request_timeout_ms: 60_000,
             max_connections: 10,
             keep_alive_seconds: 60,

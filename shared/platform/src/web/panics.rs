@@ -48,7 +48,8 @@ pub(super) fn is_caught() -> bool {
 
 /// Tells [`caught`] where the panic was that it is about to catch.
 pub(super) fn place(place: String) {
-    PLACE.set(Some(place));
+    // A thread that ends has none any more, and a hook must not panic.
+    let _ = PLACE.try_with(|last| last.try_borrow_mut().map(|mut last| *last = Some(place)));
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl Parts for SignedSeats {
         let mut down = Engine::unreachable(&self.seats).await;
         // Without the database there is no looking for a key: one cause is named once.
         if !down.contains(&"database") && self.keys.leaf().await.is_err() {
-            down.push("signing_key");
+            down.push(self.keys.missing().as_str());
         }
         down
     }

@@ -3,10 +3,12 @@
 use std::{error::Error, process::ExitCode, sync::Arc};
 
 use axum::Router;
-use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use clap::{Args, CommandFactory, Parser};
 use prometheus_client::registry::Registry;
 
-use super::{HttpSettings, InvalidDsn, Metrics, Parts, TelemetrySettings, panics::caught, sentry, server, spans, telemetry};
+use super::{
+    HttpSettings, InvalidDsn, Metrics, Parts, TelemetrySettings, command_line, log, panics::caught, sentry, server, spans, telemetry,
+};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -21,11 +23,8 @@ struct CommandLine<S: Args> {
 
 /// Serves one function until SIGTERM, with its settings from the environment. The exit code is 0 after a graceful end.
 pub fn serve<P: Parts>(name: &'static str, router: fn(P) -> Router) -> ExitCode {
-    let matches = CommandLine::<P::Settings>::command().name(name).get_matches();
-    match CommandLine::<P::Settings>::from_arg_matches(&matches) {
-        Ok(line) => run(name, line.http, line.parts, router),
-        Err(error) => error.exit(),
-    }
+    let line: CommandLine<P::Settings> = command_line::read(CommandLine::<P::Settings>::command().name(name));
+    run(name, line.http, line.parts, router)
 }
 
 /// The same with settings that are there already; `router` is called inside the runtime.
@@ -69,12 +68,13 @@ async fn serve_until_told<P: Parts>(
 /// # Errors
 /// [`InvalidDsn`].
 pub fn start_reporting(service: &'static str, settings: &TelemetrySettings, registry: &mut Registry) -> Result<(), InvalidDsn> {
+    log::register(registry);
     spans::start(service, settings);
     sentry::start(service, settings, registry)
 }
 
-/// Does the work of a whole process, and sends what is left to be told of it, if that takes no longer than half a second. What went wrong is
-/// in the log already.
+/// Does the work of a whole process, and then sends what is left to be told of it and writes what is left of the log, if that takes no
+/// longer than half a second. What went wrong is in the log already.
 ///
 /// # Errors
 /// Those of the work, and its panic, which is logged here.
@@ -83,7 +83,7 @@ pub async fn reported(work: impl Future<Output = Result<(), BoxError>>) -> Resul
         tracing::error!(error = %panic, "the process has panicked");
         Err(format!("panic: {panic}").into())
     });
-    tokio::join!(spans::finish(), sentry::finish());
+    tokio::join!(spans::finish(), sentry::finish(), log::finish());
     outcome
 }
 

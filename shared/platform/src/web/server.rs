@@ -31,8 +31,6 @@ const HEAD: Duration = Duration::from_secs(10);
 const WRITE: Duration = Duration::from_secs(10);
 /// How much of a request's head is read; a larger one is a 431.
 const HEAD_BYTES: usize = 64 * 1024;
-/// How long what is in flight may take once the end has begun: whoever sent SIGTERM waits for ten seconds.
-const LAST: Duration = Duration::from_secs(8);
 /// Connections to the metrics page, and seconds for which they may be idle.
 const OF_METRICS: (usize, u64) = (64, 60);
 
@@ -57,8 +55,8 @@ where
     F: Fn() -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Vec<&'static str>> + Send + 'static,
 {
-    let listener = listen(http.host, http.port).await?;
-    let pages = listen(http.metrics_host, http.metrics_port).await?;
+    let listener = listen(http.host, http.port, "PORT (--port) of HOST (--host)").await?;
+    let pages = listen_for_metrics(http.metrics_host, http.metrics_port).await?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(listening = %listener.local_addr()?, metrics = %pages.local_addr()?, "ready to serve");
 
@@ -73,7 +71,7 @@ where
     }
     drop(listener);
     tracing::info!("finishing what is in flight");
-    if timeout(LAST, graceful.shutdown()).await.is_err() {
+    if timeout(Duration::from_millis(http.shutdown_grace_ms), graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests were cut off");
     }
     Ok(())
@@ -84,16 +82,20 @@ where
 /// # Errors
 /// If the port cannot be had.
 pub async fn serve_metrics(host: IpAddr, port: u16, metrics: Arc<Metrics>) -> io::Result<SocketAddr> {
-    let pages = listen(host, port).await?;
+    let pages = listen_for_metrics(host, port).await?;
     let address = pages.local_addr()?;
     tokio::spawn(accept_metrics(pages, metrics));
     Ok(address)
 }
 
-/// Listens, or tells where it could not.
-async fn listen(host: IpAddr, port: u16) -> io::Result<TcpListener> {
+/// Listens, or tells where it could not, and by which settings.
+async fn listen(host: IpAddr, port: u16, settings: &str) -> io::Result<TcpListener> {
     let address = SocketAddr::new(host, port);
-    TcpListener::bind(address).await.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
+    TcpListener::bind(address).await.map_err(|error| io::Error::new(error.kind(), format!("{settings}: {address}: {error}")))
+}
+
+async fn listen_for_metrics(host: IpAddr, port: u16) -> io::Result<TcpListener> {
+    listen(host, port, "METRICS_PORT (--metrics-port) of METRICS_HOST (--metrics-host)").await
 }
 
 async fn accept_metrics(listener: TcpListener, metrics: Arc<Metrics>) {

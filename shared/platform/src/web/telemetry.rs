@@ -1,27 +1,39 @@
 //! Logs: JSON lines in Cloud Logging's field names on a pipe, readable lines on a terminal. `LOG_LEVEL` filters them, or
 //! `RUST_LOG` where that is not set.
 //!
-//! A line that belongs to a request names its trace.
+//! A line that belongs to a request names its trace. Logging never waits and never fails (`log.rs`), and a line that says the same
+//! again and again is not written each time (`repeats.rs`).
 //!
 //! No line carries a license key, a session id, an email address or a password.
 
-use std::io::{IsTerminal, stdout};
+use std::{
+    io::{IsTerminal, stdout},
+    panic::PanicHookInfo,
+};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
+    level_filters::LevelFilter,
 };
 use tracing_subscriber::{
     EnvFilter,
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    fmt::{self, FmtContext, FormatEvent, FormatFields, format::Writer},
     layer::SubscriberExt,
     registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
-use super::{TraceContext, outgoing::OutgoingUrl, sentry::Reports};
+use super::{
+    TraceContext,
+    log::{self, Log},
+    outgoing::OutgoingUrl,
+    panics,
+    repeats::Limit,
+    sentry::Reports,
+};
 use crate::{
     Secret,
     domain::{Clock, SystemClock, rfc3339},
@@ -30,6 +42,13 @@ use crate::{
 /// Where traces go, and what log lines say of them.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TelemetrySettings {
+    /// Which log lines are written: off, error, warn, info, debug or trace, or targets with levels, such as `info,hyper=warn`; info if it
+    /// is not set
+    #[arg(long, env = "LOG_LEVEL", value_parser = levels)]
+    pub(in crate::web) log_level: Option<String>,
+    /// The same, where LOG_LEVEL is not set
+    #[arg(long, env = "RUST_LOG", value_parser = levels)]
+    pub(in crate::web) rust_log: Option<String>,
     /// Google Cloud project, so that Cloud Logging shows each line with its trace
     #[arg(long, env = "GOOGLE_CLOUD_PROJECT")]
     pub google_cloud_project: Option<String>,
@@ -50,17 +69,69 @@ pub struct TelemetrySettings {
     pub(in crate::web) sentry_release: Option<String>,
 }
 
-/// Starts logging, once for each process.
+/// Starts logging, once for each process. From here on panics go to the log, too.
 pub fn init(settings: &TelemetrySettings) {
-    let filter =
-        EnvFilter::try_from_env("LOG_LEVEL").or_else(|_| EnvFilter::try_from_default_env()).unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let log = log::open();
+    let output = move || -> &'static Log { log };
+    let project = settings.google_cloud_project.clone();
     // A second start in one process (a test) keeps the first.
-    let _ = if stdout().is_terminal() {
-        log.with_target(false).finish().with(Reports).try_init()
+    let is_started = if stdout().is_terminal() {
+        let lines = fmt::layer().with_target(false).with_writer(output).log_internal_errors(false);
+        tracing_subscriber::registry().with(filter(settings)).with(lines).with(Reports).with(Limit).try_init()
     } else {
-        log.event_format(CloudLogging { project: settings.google_cloud_project.clone() }).finish().with(Reports).try_init()
+        let lines = fmt::layer().event_format(CloudLogging { project }).with_writer(output).log_internal_errors(false);
+        tracing_subscriber::registry().with(filter(settings)).with(lines).with(Reports).with(Limit).try_init()
     };
+    if is_started.is_ok() {
+        std::panic::set_hook(Box::new(log_panic));
+    }
+}
+
+fn filter(settings: &TelemetrySettings) -> EnvFilter {
+    let said = settings.log_level.as_deref().or(settings.rust_log.as_deref()).unwrap_or("info");
+    // It was read when the settings were.
+    EnvFilter::try_new(said).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// Reads what lines are to be written: `info`, or targets with levels.
+fn levels(text: &str) -> Result<String, String> {
+    let directives: Vec<&str> = text.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
+    for directive in &directives {
+        // A word alone would be taken for a target, and silence all others.
+        if !directive.contains(['=', '[']) && directive.parse::<LevelFilter>().is_err() {
+            return Err(format!(
+                "{directive} is no level: off, error, warn, info, debug or trace is wanted, or a target with one, as hyper=warn"
+            ));
+        }
+    }
+    let levels = directives.join(",");
+    EnvFilter::try_new(&levels).map_err(|error| error.to_string())?;
+    Ok(levels)
+}
+
+/// Puts a panic into the log. Never waits and never panics: the standard hook writes to the standard error, where nobody may read.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let Some(log) = log::opened() else { return };
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    if panics::is_caught() {
+        // Whoever catches it puts it into the log.
+        panics::place(place);
+        return;
+    }
+    let words = panics::words(panic.payload());
+    if !log.repeats().admit_panic(&place, words) {
+        return;
+    }
+    let thread = std::thread::current().name().unwrap_or_default().to_owned();
+    let line = if stdout().is_terminal() {
+        format!("{} ERROR panic: {words}, at {place} thread={thread}\n", rfc3339(SystemClock.now()))
+    } else {
+        let mut line = head(Level::ERROR, "panic", None);
+        line.insert("message".to_owned(), json!(format!("panic: {words}, at {place}")));
+        line.insert("thread".to_owned(), json!(thread));
+        format!("{}\n", Value::Object(line))
+    };
+    log.line(line.as_bytes());
 }
 
 /// One JSON object a line (<https://cloud.google.com/logging/docs/structured-logging>).
@@ -74,20 +145,27 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
-        let mut fields = Fields(Map::new());
-        fields.0.insert("severity".to_owned(), json!(severity(*event.metadata().level())));
-        fields.0.insert("time".to_owned(), json!(rfc3339(SystemClock.now())));
-        fields.0.insert("target".to_owned(), json!(event.metadata().target()));
-        if let Some(trace) = TraceContext::current() {
-            let id = trace.trace_id();
-            let name = self.project.as_ref().map_or_else(|| id.clone(), |project| format!("projects/{project}/traces/{id}"));
-            fields.0.insert("logging.googleapis.com/trace".to_owned(), json!(name));
-            fields.0.insert("logging.googleapis.com/spanId".to_owned(), json!(trace.span_id()));
-            fields.0.insert("logging.googleapis.com/trace_sampled".to_owned(), json!(trace.is_sampled));
-        }
+        let metadata = event.metadata();
+        let mut fields = Fields(head(*metadata.level(), metadata.target(), self.project.as_deref()));
         event.record(&mut fields);
         writeln!(writer, "{}", Value::Object(fields.0))
     }
+}
+
+/// What every line begins with.
+fn head(level: Level, target: &str, project: Option<&str>) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("severity".to_owned(), json!(severity(level)));
+    fields.insert("time".to_owned(), json!(rfc3339(SystemClock.now())));
+    fields.insert("target".to_owned(), json!(target));
+    if let Some(trace) = TraceContext::current() {
+        let id = trace.trace_id();
+        let name = project.map_or_else(|| id.clone(), |project| format!("projects/{project}/traces/{id}"));
+        fields.insert("logging.googleapis.com/trace".to_owned(), json!(name));
+        fields.insert("logging.googleapis.com/spanId".to_owned(), json!(trace.span_id()));
+        fields.insert("logging.googleapis.com/trace_sampled".to_owned(), json!(trace.is_sampled));
+    }
+    fields
 }
 
 fn severity(level: Level) -> &'static str {
@@ -165,5 +243,42 @@ mod tests {
         assert_eq!(lines[0]["logging.googleapis.com/spanId"], trace.span_id());
         assert_eq!(lines[0]["logging.googleapis.com/trace_sampled"], true);
         assert!(lines[1].get("logging.googleapis.com/trace").is_none());
+    }
+
+    #[test]
+    fn misspelt_levels_are_refused() {
+        for good in ["info", "WARN", "off", "info,hyper=warn"] {
+            assert_eq!(levels(good).as_deref(), Ok(good));
+        }
+        assert_eq!(levels("debug, hyper=warn,").as_deref(), Ok("debug,hyper=warn"));
+        for bad in ["inof", "info,hyper", "hyper=loud"] {
+            assert!(levels(bad).is_err(), "{bad}");
+        }
+    }
+
+    /// Set for the process that panics.
+    const PANICS: &str = "CODITECT_TEST_PANICS";
+
+    #[test]
+    fn panic_goes_to_the_log_and_not_to_the_standard_error() {
+        if std::env::var_os(PANICS).is_some() {
+            init(&TelemetrySettings::default());
+            assert_eq!(LevelFilter::current(), LevelFilter::INFO, "a line for debugging costs a request nothing");
+            assert!(std::thread::spawn(|| panic!("a bug")).join().is_err());
+            let caught = crate::web::block_on(panics::caught(async { panic!("a caught bug") }));
+            assert!(caught.is_err_and(|panic: panics::Panicked| panic.to_string().contains("a caught bug, at ")));
+            crate::web::block_on(log::finish());
+            return;
+        }
+        let this = "web::telemetry::tests::panic_goes_to_the_log_and_not_to_the_standard_error";
+        let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = process.args(["--exact", this, "--nocapture"]).env(PANICS, "1").output().unwrap();
+        let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(output.status.success(), "{out}{err}");
+        let lines: Vec<Value> = out.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        assert_eq!(lines.len(), 1, "whoever catches a panic logs it: {out}");
+        assert_eq!((&lines[0]["severity"], &lines[0]["target"]), (&json!("ERROR"), &json!("panic")));
+        assert!(lines[0]["message"].as_str().unwrap().starts_with("panic: a bug, at "), "{out}");
+        assert!(!err.contains("bug"), "{err}");
     }
 }

@@ -135,7 +135,7 @@ pub enum InvalidIssuers {
     #[error("has a jwks_url that is not https://…, or http://… on this machine")]
     KeysUrl(#[from] InvalidOutgoingUrl),
     /// An issuer must have one audience and one algorithm.
-    #[error("names the issuer {0} more than once")]
+    #[error("OIDC_ISSUERS (--oidc-issuers) names the issuer {0} more than once")]
     Twice(String),
     /// A limit that names nothing would let nobody in.
     #[error("limits the issuer {0} to no tenant or no domain: leave the limit out, or name one")]
@@ -147,7 +147,7 @@ pub enum InvalidIssuers {
     #[error("has a domain of the issuer {0} that {1}")]
     Domain(String, InvalidDomain),
     /// A name in `STAFF_ISSUERS` that is none of the issuers.
-    #[error("names the staff issuer {0}, which is not an issuer whose tokens are taken")]
+    #[error("STAFF_ISSUERS (--staff-issuers) names {0}, which is not an issuer whose tokens are taken")]
     UnknownStaffIssuer(String),
 }
 

@@ -25,7 +25,7 @@ impl fmt::Debug for Dsn {
 
 /// The text is no DSN.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("SENTRY_DSN must be https://key@host/project, or http://key@host/project on this machine")]
+#[error("SENTRY_DSN (--sentry-dsn) must be https://key@host/project, or http://key@host/project on this machine")]
 pub struct InvalidDsn;
 
 impl FromStr for Dsn {
@@ -75,7 +75,7 @@ mod tests {
             "ftp://hunter2@sentry.example/42",
         ] {
             let error = wrong.parse::<Dsn>().unwrap_err().to_string();
-            assert!(error.starts_with("SENTRY_DSN must be") && !error.contains("hunter2"), "{wrong}");
+            assert!(error.starts_with("SENTRY_DSN (--sentry-dsn) must be") && !error.contains("hunter2"), "{wrong}");
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     answer::Beat,
     batcher::Work,
     beat_after,
+    clocks::Clocks,
     rebuild::Why,
     records,
     scripts::{Caller, Scripts, limit_key},
@@ -61,13 +62,12 @@ enum LastWord {
     Ended(EndReason),
     /// It lives, and Redis has forgotten it.
     Lives(Arc<License>),
-    /// It was renewed or ended meanwhile: Redis must be asked again.
-    Changed,
 }
 
 /// Heartbeats go to Redis together: on one server all of them, on a cluster those of one license.
 pub(super) struct Beats {
     pub(super) scripts: Arc<Scripts>,
+    pub(super) clocks: Arc<Clocks>,
     /// Of each session.
     pub(super) limit: Limit,
 }
@@ -87,7 +87,10 @@ impl Work for Beats {
         let mut order: Vec<usize> = (0..sessions.len()).collect();
         order.sort_unstable_by_key(|at| (sessions[*at].license, *sessions[*at].key.as_bytes()));
         let sorted: Vec<SessionId> = order.iter().map(|at| sessions[*at]).collect();
-        let mut beats: Vec<_> = order.into_iter().zip(self.scripts.heartbeat(&sorted, self.limit).await?).collect();
+        let sent = self.clocks.steady();
+        let (now, beats) = self.scripts.heartbeat(&sorted, self.limit).await?;
+        self.clocks.note_redis(sent, now);
+        let mut beats: Vec<_> = order.into_iter().zip(beats).collect();
         beats.sort_unstable_by_key(|(at, _)| *at);
         Ok(beats.into_iter().map(|(_, beat)| beat).collect())
     }
@@ -104,6 +107,7 @@ impl Engine {
     pub async fn heartbeat(&self, claim: impl Into<Claim>) -> Result<Counted<Heartbeat>, Error> {
         let Claim { session, network } = claim.into();
         let lane = self.scripts.is_cluster().then_some(session.license);
+        self.look_at_clocks();
         for _ in 0..TRIES {
             let (beat, verdict) = match self.beats.ask(lane, session).await? {
                 Reply::Done(Counted::Served(beat, verdict)) => (beat, verdict),
@@ -126,8 +130,8 @@ impl Engine {
                         tenant,
                         seat,
                         hardware,
-                        at: now,
-                        expires_at,
+                        at: self.clocks.told(now),
+                        expires_at: self.clocks.told(expires_at),
                         heartbeat_after: beat_after(now, expires_at),
                         seats_used: used,
                         seats_total: seats,
@@ -136,10 +140,9 @@ impl Engine {
                     return Ok(Counted::Served(Heartbeat::Renewed(renewal), verdict));
                 }
                 Beat::Refused { expires_at, why } => {
-                    return Ok(Counted::Served(Heartbeat::Refused { why, stop_by: expires_at }, verdict));
+                    return Ok(Counted::Served(Heartbeat::Refused { why, stop_by: self.clocks.told(expires_at) }, verdict));
                 }
                 Beat::Missing { now } => match Box::pin(self.look_for(session, network.as_ref(), now)).await? {
-                    Looked::Found(LastWord::Changed) => {}
                     Looked::Found(LastWord::Lives(license)) => self.rebuild(&license, Why::Drift).await?,
                     Looked::Found(LastWord::Ended(reason)) => {
                         // Whoever knows of a session that was is counted by it.
@@ -174,12 +177,13 @@ impl Engine {
         if let Some((_, reason)) = record.ended {
             return Ok(Some(LastWord::Ended(reason)));
         }
+        // Not due by Redis' clock, nor then by both.
         if record.expires_at > now {
             return Ok(Some(LastWord::Lives(license)));
         }
-        // Both say that it is dead. It is ended here and now, so that no rebuild brings back what a client was told is over.
-        let ended = records::expire(&self.database, &license, session.key, now).await?;
-        Ok(Some(ended.map_or(LastWord::Changed, |_| LastWord::Ended(EndReason::Expired))))
+        let due = self.clocks.due(&license, now);
+        let has_ended = records::expire(&self.database, &license, session.key, now, &due).await?;
+        Ok(Some(if has_ended { LastWord::Ended(EndReason::Expired) } else { LastWord::Lives(license) }))
     }
 
     /// Looks up a policy that Redis has held for ten seconds without a look. The heartbeat does not depend on it.

@@ -4,6 +4,7 @@
 
 mod audit_writers;
 mod callers;
+mod clocks;
 mod database;
 mod engine;
 mod issuers;

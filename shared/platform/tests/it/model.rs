@@ -5,7 +5,8 @@
 //! that crashes comes back and replaces its session, which must work as long as it lives.
 //!
 //! Faults: a function dies between Redis and PostgreSQL or after its commit, a release is cut in half, the policy changes with
-//! or without Redis being told, Redis is wiped at any time, Redis is restored from an older copy at most every half TTL.
+//! or without Redis being told, Redis is wiped at any time, Redis is restored from an older copy at most every half TTL, and
+//! one clock at a time, Redis' or PostgreSQL's, is ahead or behind by minutes. The instance notices none of it by itself.
 //! `MODEL_SEQUENCES` sets how many sequences each of the four tests runs (250 if it is not set).
 
 use std::collections::{HashMap, HashSet};
@@ -57,6 +58,10 @@ enum Step {
     Wipe,
     Copy,
     Restore,
+    Clocks {
+        of_redis: bool,
+        ahead: i64,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +81,8 @@ fn step() -> impl Strategy<Value = Step> {
         5 => Just(Step::Wipe),
         5 => Just(Step::Copy),
         4 => Just(Step::Restore),
+        6 => (any::<bool>(), prop::sample::select(vec![-900, -120, 0, 0, 120, 900]))
+            .prop_map(|(of_redis, ahead)| Step::Clocks { of_redis, ahead }),
     ]
 }
 
@@ -154,6 +161,10 @@ impl World<'_> {
             Step::Wipe => vandal::wipe(&mut self.redis, &self.customer).await,
             Step::Copy => self.copy = Some(vandal::copy(&mut self.redis, &self.customer).await),
             Step::Restore => self.restore().await,
+            Step::Clocks { of_redis, ahead } => {
+                self.rig.redis_clock.set(if of_redis { ahead } else { 0 });
+                self.rig.database_clock.set(if of_redis { 0 } else { ahead });
+            }
         }
         let now = self.records().await;
         let before = std::mem::replace(&mut self.records, now);
@@ -314,6 +325,8 @@ async fn play(rig: &Rig, look: &Statement, is_by_process: bool, steps: &[Step]) 
             break;
         }
     }
+    rig.redis_clock.set(0);
+    rig.database_clock.set(0);
     vandal::wipe(&mut world.redis, &world.customer).await;
     rig.owner.execute("DELETE FROM sessions", &[]).await.unwrap();
     outcome
@@ -322,7 +335,7 @@ async fn play(rig: &Rig, look: &Statement, is_by_process: bool, steps: &[Step]) 
 fn run() {
     let cases = std::env::var("MODEL_SEQUENCES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(250);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let rig = runtime.block_on(Rig::on(redis_settings()));
+    let rig = runtime.block_on(Rig::without_steady_clock(redis_settings()));
     let look = runtime.block_on(rig.owner.prepare(LOOK)).unwrap();
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let mut runner = TestRunner::new(config);

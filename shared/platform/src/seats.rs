@@ -19,6 +19,7 @@ mod grants;
 mod heartbeat;
 mod licenses;
 mod limiter;
+mod moves;
 mod rebuild;
 mod reconcile;
 mod records;
@@ -65,6 +66,7 @@ use clocks::Clocks;
 use entries::Entries;
 use heartbeat::Beats;
 use licenses::Licenses;
+use moves::Moves;
 use script::ScriptLink;
 use scripts::{Caller, Scripts, limit_key};
 use upkeep::Upkeep;
@@ -135,6 +137,7 @@ pub struct Engine {
     upkeep: Upkeep,
     beats: Batcher<Beats>,
     entries: Batcher<Entries>,
+    moves: Batcher<Moves>,
     database: Database,
     licenses: Licenses,
     clock: Arc<dyn Clock>,
@@ -174,6 +177,7 @@ impl Engine {
         let beats = Beats { scripts: Arc::clone(&scripts), clocks: Arc::clone(&clocks), limit: limits.of(LimitKind::Principal) };
         Self {
             beats: Batcher::new(beats),
+            moves: Batcher::new(Moves { database: database.clone(), clocks: Arc::clone(&clocks) }),
             entries: Batcher::new(Entries { database: database.clone(), clock: Arc::clone(&clock), clocks: Arc::clone(&clocks) }),
             scripts,
             upkeep: Upkeep::new(link.clone()),

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::{
     db::{self, Database},
-    domain::{Clock, License, Timestamp},
+    domain::{Clock, License, Timestamp, from_millis},
 };
 
 /// How far clocks may be apart, in ms, as `clock_shift` in the database has it.
@@ -34,6 +34,13 @@ const LOOK_WHILE_APART: i64 = 5_000;
 const LOOK: i64 = 60_000;
 /// No moment of the steady clock.
 const NEVER: i64 = i64::MIN;
+
+/// How long heartbeats must fail before their failing counts as a gap, in ms.
+const GAP: i64 = 5_000;
+
+// Never to an earlier moment, lest a gap be forgotten.
+pub(super) const RESUME: &str = "-- clocks::resume
+UPDATE pulse SET resumed_at = greatest(resumed_at, coalesce($1::timestamptz, statement_timestamp()))";
 
 pub(super) const NOW: &str = "-- clocks::now\nSELECT statement_timestamp()";
 
@@ -86,6 +93,8 @@ pub(super) struct Clocks {
     looked_at: AtomicI64,
     /// Since when sessions had the chance to be renewed, as far as this instance has noticed that they had not, by the steady clock.
     protected_since: AtomicI64,
+    /// Since when heartbeats fail here, by the steady clock.
+    missed_since: AtomicI64,
     /// What to add to Redis' time to have the time that clients are told, in ms.
     shift: AtomicI64,
     servers_are_apart: AtomicBool,
@@ -104,6 +113,7 @@ impl Clocks {
             database: AtomicI64::new(NEVER),
             looked_at: AtomicI64::new(NEVER),
             protected_since: AtomicI64::new(NEVER),
+            missed_since: AtomicI64::new(NEVER),
             shift: AtomicI64::new(0),
             servers_are_apart: AtomicBool::new(false),
             instance_is_apart: AtomicBool::new(false),
@@ -151,9 +161,39 @@ impl Clocks {
         since != NEVER && self.steady() - since < i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)
     }
 
+    /// Notes that a heartbeat could not be taken, neither by Redis nor by the record.
+    pub(super) fn note_missed(&self) {
+        let _ = self.missed_since.compare_exchange(NEVER, self.steady(), Relaxed, Relaxed);
+    }
+
+    /// Notes that Redis has taken heartbeats. True: it is the first time after a gap, and no session here expires for one TTL.
+    pub(super) fn note_taken(&self) -> bool {
+        // Nearly always.
+        if self.missed_since.load(Relaxed) == NEVER {
+            return false;
+        }
+        let (since, now) = (self.missed_since.swap(NEVER, Relaxed), self.steady());
+        let was_gap = since != NEVER && now - since >= GAP;
+        if was_gap {
+            self.protected_since.store(now, Relaxed);
+        }
+        was_gap
+    }
+
     /// A moment of Redis' clock as clients are told it.
     pub(super) fn told(&self, moment: Timestamp) -> Timestamp {
         moment + TimeDelta::milliseconds(self.shift.load(Relaxed))
+    }
+
+    /// PostgreSQL's time as clients are told it where Redis is not there to be asked.
+    pub(super) fn told_by_database(&self, now: Timestamp) -> Timestamp {
+        let instance = self.instance.now();
+        if (now - instance).num_milliseconds().abs() <= TOLERANCE {
+            return now;
+        }
+        let offset = self.redis.load(Relaxed);
+        let redis = if offset == NEVER { now } else { from_millis(offset + self.steady()) };
+        from_millis(median(now, instance, redis))
     }
 
     /// Notes Redis' time, from the answer to a call that was sent at that moment of the steady clock.
@@ -219,12 +259,11 @@ impl Clocks {
     /// Asks PostgreSQL for its time.
     pub(super) async fn look(&self, database: &Database) -> Result<Timestamp, db::Error> {
         let sent = self.steady();
-        let now = match self.moved() {
-            Some(now) => now,
-            None => {
-                let rows = database.query(NOW, &[]).await?;
-                rows.first().ok_or_else(|| db::Error::Record("PostgreSQL knows no time".to_owned()))?.try_get(0)?
-            }
+        let now = if let Some(now) = self.moved() {
+            now
+        } else {
+            let rows = database.query(NOW, &[]).await?;
+            rows.first().ok_or_else(|| db::Error::Record("PostgreSQL knows no time".to_owned()))?.try_get(0)?
         };
         self.note_database(sent, now);
         Ok(now)
@@ -250,7 +289,7 @@ impl Clocks {
     /// PostgreSQL's time, as far as it is known.
     fn database_now(&self, steady: i64) -> Option<Timestamp> {
         let offset = self.database.load(Relaxed);
-        self.moved().or_else(|| (offset != NEVER).then(|| crate::domain::from_millis(offset + steady)))
+        self.moved().or_else(|| (offset != NEVER).then(|| from_millis(offset + steady)))
     }
 
     fn set(&self, between: &'static str, ahead: i64) {

@@ -1,14 +1,16 @@
 //! Heartbeat: one Lua call, shared with whoever beats at the same moment, and PostgreSQL only where Redis does not know
 //! the session.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
 
 use super::{
     Claim, Counted, Engine, Error, Looked, Reply, TRIES,
     answer::Beat,
     batcher::Work,
     beat_after,
-    clocks::Clocks,
+    clocks::{Clocks, RESUME},
     rebuild::Why,
     records,
     scripts::{Caller, Scripts, limit_key},
@@ -102,14 +104,32 @@ impl Engine {
     /// counts against the limit of the address that claims it, and beyond that limit PostgreSQL is
     /// not asked.
     ///
+    /// If Redis fails the record is renewed in its place, where it says that the session lives.
+    ///
     /// # Errors
     /// Any [`Error`]; the session is then neither ended nor surely renewed.
     pub async fn heartbeat(&self, claim: impl Into<Claim>) -> Result<Counted<Heartbeat>, Error> {
-        let Claim { session, network } = claim.into();
-        let lane = self.scripts.is_cluster().then_some(session.license);
         self.look_at_clocks();
+        let claim = claim.into();
+        let taken = match self.beat(claim).await {
+            // The client gets the first error: what the record says is beside the point if it is not to be had either.
+            Err(Error::Redis(error)) => Box::pin(self.move_record(claim)).await.ok().flatten().ok_or(Error::Redis(error)),
+            taken => taken,
+        };
+        if taken.is_err() {
+            self.clocks.note_missed();
+        }
+        taken
+    }
+
+    async fn beat(&self, Claim { session, network }: Claim) -> Result<Counted<Heartbeat>, Error> {
+        let lane = self.scripts.is_cluster().then_some(session.license);
         for _ in 0..TRIES {
-            let (beat, verdict) = match self.beats.ask(lane, session).await? {
+            let reply = self.beats.ask(lane, session).await?;
+            if self.clocks.note_taken() {
+                self.resume();
+            }
+            let (beat, verdict) = match reply {
                 Reply::Done(Counted::Served(beat, verdict)) => (beat, verdict),
                 Reply::Done(Counted::Beyond(allowance)) => return Ok(Counted::Beyond(allowance)),
                 Reply::Cold => match Box::pin(self.find_license(session.license, network.as_ref())).await? {
@@ -155,6 +175,21 @@ impl Engine {
             }
         }
         Err(Error::Unsettled(session.license))
+    }
+
+    /// Tells all instances that sessions could not be renewed until now, in the background.
+    fn resume(&self) {
+        let (clocks, database) = (Arc::clone(&self.clocks), self.database.clone());
+        tracing::warn!("heartbeats can be taken again after a gap: no session expires for one TTL");
+        tokio::spawn(async move {
+            for _ in 0..TRIES {
+                match database.query(RESUME, &[&clocks.moved()]).await {
+                    Ok(_) => return,
+                    Err(error) => tracing::debug!(%error, "other instances could not be told of a gap"),
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
     }
 
     /// Redis knows the license and lacks the session: what PostgreSQL says of it.

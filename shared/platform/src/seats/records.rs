@@ -190,14 +190,15 @@ fn live_session(row: &Row, until: Timestamp) -> Result<LiveSession, Error> {
     })
 }
 
+pub(super) fn reason(word: &str) -> Result<EndReason, Error> {
+    word.parse().map_err(|_| Error::Unexpected(format!("a session ended for {word}")))
+}
+
 fn record(row: &Row) -> Result<Record, Error> {
     let ended_at: Option<Timestamp> = row.try_get(1)?;
     let reason: Option<&str> = row.try_get(2)?;
     let ended = match (ended_at, reason) {
-        (Some(at), Some(reason)) => {
-            let reason = reason.parse().map_err(|_| Error::Unexpected(format!("a session ended for {reason}")))?;
-            Some((at, reason))
-        }
+        (Some(at), Some(reason)) => Some((at, self::reason(reason)?)),
         _ => None,
     };
     Ok(Record { expires_at: row.try_get(0)?, ended })

@@ -1,6 +1,6 @@
 //! Every statement of the engine, for the tests that prepare and explain them all.
 
-use super::{clocks, grants, licenses, reconcile, records, sweep};
+use super::{clocks, grants, licenses, moves, reconcile, records, sweep};
 
 /// Those that run as [`crate::db::Role::Functions`].
 pub const FUNCTIONS: &[&str] = &[
@@ -8,6 +8,8 @@ pub const FUNCTIONS: &[&str] = &[
     licenses::BY_ID,
     licenses::BY_KEY_OF_TENANT,
     clocks::NOW,
+    clocks::RESUME,
+    moves::MOVE,
     grants::GRANT,
     grants::GRANT_OVER_DEAD,
     grants::SHARE,
@@ -25,6 +27,7 @@ pub const FUNCTIONS: &[&str] = &[
 /// Those that run as [`crate::db::Role::Jobs`].
 pub const JOBS: &[&str] = &[
     clocks::NOW,
+    sweep::PULSE,
     sweep::DUE,
     sweep::PREVIEW,
     sweep::RENEW,

@@ -65,7 +65,7 @@ pub struct Sweeper {
 // another batch of the same sweep has dealt with.
 pub(super) const DUE: &str = "-- sweep::due
 SELECT s.id, s.license_id, s.expires_at, l.session_ttl_seconds,
-       due_by($1::timestamptz, make_interval(secs => l.session_ttl_seconds), $5::timestamptz) = '-infinity'
+       due_by($1::timestamptz, make_interval(secs => l.session_ttl_seconds), (SELECT renewable_since($5)), $5::timestamptz) = '-infinity'
 FROM sessions s JOIN licenses l ON l.id = s.license_id
 WHERE s.ended_at IS NULL AND (s.expires_at, s.id) > ($2, $3) AND s.expires_at < $1 + clock_shift($1, $5) + make_interval(secs => (SELECT max(session_ttl_seconds) FROM licenses) / 2.0)
   AND s.expires_at < $1 + clock_shift($1, $5) + make_interval(secs => l.session_ttl_seconds / 2.0)
@@ -75,7 +75,7 @@ FOR UPDATE OF s SKIP LOCKED";
 // The same rows, left alone.
 pub(super) const PREVIEW: &str = "-- sweep::preview
 SELECT s.id, s.license_id, s.expires_at, l.session_ttl_seconds,
-       due_by($1::timestamptz, make_interval(secs => l.session_ttl_seconds), $5::timestamptz) = '-infinity'
+       due_by($1::timestamptz, make_interval(secs => l.session_ttl_seconds), (SELECT renewable_since($5)), $5::timestamptz) = '-infinity'
 FROM sessions s JOIN licenses l ON l.id = s.license_id
 WHERE s.ended_at IS NULL AND (s.expires_at, s.id) > ($2, $3) AND s.expires_at < $1 + clock_shift($1, $5) + make_interval(secs => (SELECT max(session_ttl_seconds) FROM licenses) / 2.0)
   AND s.expires_at < $1 + clock_shift($1, $5) + make_interval(secs => l.session_ttl_seconds / 2.0)
@@ -91,11 +91,20 @@ WITH ended AS (
     UPDATE sessions s SET ended_at = dead.at, ended_reason = 'expired'
     FROM unnest($1::uuid[], $2::timestamptz[], $3::int[]) AS dead (id, at, ttl)
     WHERE s.id = dead.id AND coalesce(s.ended_reason, '') = ''
-      AND s.expires_at <= due_by(dead.at, make_interval(secs => dead.ttl), $4::timestamptz)
+      AND s.expires_at <= due_by(dead.at, make_interval(secs => dead.ttl), (SELECT renewable_since($4)), $4::timestamptz)
     RETURNING s.tenant_id, s.license_id, s.id, s.ended_at
 )
 INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)
 SELECT tenant_id, ended_at, 'system', 'session.expired', license_id, id FROM ended";
+
+// Answers PostgreSQL's time. Sweeps come at least every twelfth of the shortest TTL; a quarter of it harms no session.
+pub(super) const PULSE: &str = "-- sweep::pulse
+INSERT INTO pulse AS p (beaten_at, longest_gap)
+SELECT coalesce($1::timestamptz, statement_timestamp()),
+       greatest(interval '150 seconds', make_interval(secs => (SELECT min(session_ttl_seconds) FROM licenses) / 4.0))
+ON CONFLICT (is_only) DO UPDATE SET beaten_at = excluded.beaten_at, longest_gap = excluded.longest_gap,
+    resumed_at = CASE WHEN p.beaten_at < excluded.beaten_at - p.longest_gap THEN excluded.beaten_at ELSE p.resumed_at END
+RETURNING beaten_at";
 
 pub(super) const REVOKED: &str = "-- sweep::revoked
 SELECT license_id, id FROM sessions WHERE ended_reason = 'revoked' AND ended_at > $1";
@@ -132,7 +141,7 @@ impl Sweeper {
     /// # Errors
     /// Any [`Error`]: what was swept until then stays so, and the next sweep goes on.
     pub async fn sweep(&self) -> Result<SweepReport, Error> {
-        self.engine.both_clocks(&self.database).await?;
+        self.beat().await?;
         let cursor = Mutex::new(START);
         let abreast = self.database.pool_state().at_once.clamp(1, ABREAST);
         let passes = (0..abreast).map(|_| self.pass(&cursor));
@@ -140,6 +149,19 @@ impl Sweeper {
         self.engine.counters.expired.inc_by(report.expired);
         self.take_out_revoked().await?;
         Ok(report)
+    }
+
+    /// Notes that both servers answer, and compares their clocks.
+    async fn beat(&self) -> Result<(), Error> {
+        let clocks = &self.engine.clocks;
+        let sent = clocks.steady();
+        clocks.note_redis(sent, self.engine.scripts.now().await?);
+        let sent = clocks.steady();
+        let rows = self.database.query(PULSE, &[&clocks.moved()]).await?;
+        if let Some(row) = rows.first() {
+            clocks.note_database(sent, row.try_get(0)?);
+        }
+        Ok(())
     }
 
     /// Tells what a sweep would find now, and changes nothing. Licenses that Redis has forgotten are counted as such, and their

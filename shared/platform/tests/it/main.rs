@@ -10,6 +10,7 @@ mod engine;
 mod issuers;
 mod limits;
 mod model;
+mod outages;
 mod plans;
 mod privileges;
 mod redis_tls;

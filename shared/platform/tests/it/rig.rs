@@ -16,7 +16,7 @@ use platform::{
         SweepReport, Sweeper,
     },
 };
-use testkit::{Customer, ManualClock, TestDatabase};
+use testkit::{Customer, ManualClock, TestDatabase, free_port, redis_settings_of};
 use tokio_postgres::Client;
 
 /// Runs each test on a single Redis and on a cluster.
@@ -107,8 +107,22 @@ impl Rig {
         engine(&self.database, &self.redis, &self.moved, self.limits)
     }
 
+    /// Another instance, which cannot reach Redis: nobody listens where it looks.
+    pub(crate) fn engine_without_redis(&self) -> Arc<Engine> {
+        let nowhere = redis_settings_of(&format!("redis://127.0.0.1:{}", free_port()));
+        engine(&self.database, &nowhere, &self.moved, self.limits)
+    }
+
     pub(crate) fn pass(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// Lets time pass as it does where sweeps go on.
+    pub(crate) async fn pass_swept(&self, seconds: u64) {
+        for _ in 0..seconds / 100 {
+            self.sweep().await;
+            self.pass(100);
+        }
     }
 
     pub(crate) async fn sweep(&self) -> SweepReport {

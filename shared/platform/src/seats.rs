@@ -30,6 +30,7 @@ mod revoke;
 mod screening;
 mod script;
 mod scripts;
+mod settle;
 pub mod statements;
 mod sweep;
 mod upkeep;
@@ -56,8 +57,8 @@ use tokio::sync::Mutex;
 use crate::{
     db::{self, Database},
     domain::{
-        Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal, TenantId, Timestamp, Unadmitted,
-        Verdict,
+        Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal, SessionKey, TenantId, Timestamp,
+        Unadmitted, Verdict,
     },
 };
 use answer::Reply;
@@ -69,6 +70,7 @@ use licenses::Licenses;
 use moves::Moves;
 use script::ScriptLink;
 use scripts::{Caller, Scripts, limit_key};
+use settle::{Settler, Unsettled};
 use upkeep::Upkeep;
 
 /// How often an operation starts again because the license was cold, had changed, or Redis had forgotten something.
@@ -138,6 +140,7 @@ pub struct Engine {
     beats: Batcher<Beats>,
     entries: Batcher<Entries>,
     moves: Batcher<Moves>,
+    settler: Arc<Settler>,
     database: Database,
     licenses: Licenses,
     clock: Arc<dyn Clock>,
@@ -175,10 +178,13 @@ impl Engine {
     fn over(link: ScriptLink, database: Database, clock: Arc<dyn Clock>, clocks: Clocks, limits: LimitSettings) -> Self {
         let (scripts, clocks) = (Arc::new(Scripts::new(link.clone())), Arc::new(clocks));
         let beats = Beats { scripts: Arc::clone(&scripts), clocks: Arc::clone(&clocks), limit: limits.of(LimitKind::Principal) };
+        let uncounted = limits.of(LimitKind::Principal).off();
+        let settler = Settler::new(Arc::clone(&scripts), database.clone(), Arc::clone(&clock), uncounted);
         Self {
             beats: Batcher::new(beats),
             moves: Batcher::new(Moves { database: database.clone(), clocks: Arc::clone(&clocks) }),
             entries: Batcher::new(Entries { database: database.clone(), clock: Arc::clone(&clock), clocks: Arc::clone(&clocks) }),
+            settler: Arc::new(settler),
             scripts,
             upkeep: Upkeep::new(link.clone()),
             licenses: Licenses::new(Arc::clone(&clock)),
@@ -202,9 +208,15 @@ impl Engine {
         self.counters.register(registry);
         self.limiter.register(registry);
         self.clocks.register(registry);
+        self.settler.register(registry);
         registry.register("coditect_database_uses", "Times that PostgreSQL was asked", self.database.uses().clone());
         let database = self.database.clone();
         registry.register_collector(Box::new(counters::PoolCollector::new(database)));
+    }
+
+    /// Finds out in the background what became of a session, because a call that concerns it has failed.
+    fn settle(&self, license: &License, session: SessionKey, is_nobodys: bool) {
+        self.settler.settle(Unsettled::new(license, session, is_nobodys));
     }
 
     /// Asks PostgreSQL for its time in the background, if that is due.

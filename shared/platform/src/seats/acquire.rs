@@ -22,7 +22,8 @@ impl Engine {
     /// of the license key on this device, except where there is no such key.
     ///
     /// # Errors
-    /// Any [`Error`]; no seat is then held for longer than its TTL, and trying again finds it if it was granted.
+    /// Any [`Error`]; what was granted all the same is given back once the servers answer. With an idempotency key it stays, and
+    /// trying again finds it.
     pub async fn acquire(self: &Arc<Self>, key: &LicenseKey, applicant: Applicant) -> Result<Counted<Acquired>, Error> {
         let (engine, key) = (Arc::clone(self), key.clone());
         let work = tokio::spawn(async move { engine.acquire_to_the_end(&key, applicant).await });
@@ -62,8 +63,13 @@ impl Engine {
             }
             tries += 1;
             applicant.sit_as(license.policy.seat_unit);
-            let sent = self.clocks.steady();
-            let taken = match self.scripts.acquire(&license, SessionKey::random(), &applicant, limit).await? {
+            let (sent, session) = (self.clocks.steady(), SessionKey::random());
+            let asked = self.scripts.acquire(&license, session, &applicant, limit).await;
+            if asked.is_err() {
+                // Redis may do it yet.
+                self.settle(&license, session, false);
+            }
+            let taken = match asked? {
                 Reply::Cold => {
                     self.rebuild(&license, Why::Cold).await?;
                     continue;
@@ -81,8 +87,16 @@ impl Engine {
                     taken
                 }
             };
-            if tries <= LOOKS && self.has_forgotten(&license, &applicant, &taken).await? {
-                continue;
+            if tries <= LOOKS {
+                let forgotten = self.has_forgotten(&license, &applicant, &taken).await;
+                if forgotten.is_err()
+                    && let Taken::Granted(place) | Taken::Shared(place) = &taken
+                {
+                    self.settle(&license, place.session, false);
+                }
+                if forgotten? {
+                    continue;
+                }
             }
             let outcome = match taken {
                 Taken::Stale => {
@@ -133,14 +147,17 @@ impl Engine {
 
     /// Redis has chosen a seat: record it. None: Redis had forgotten something, now mended; choose again.
     async fn confirm_grant(&self, license: Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
-        let recorded = match self.record(&license, place, applicant).await {
-            Ok(recorded) => recorded,
-            Err(error) => {
-                self.give_back(&license, place.session).await;
-                return Err(error);
-            }
-        };
-        match recorded {
+        let confirmed = self.confirm(Arc::clone(&license), place, applicant).await;
+        if confirmed.is_err() {
+            self.give_back(&license, place.session).await;
+            // The same request may come again and find what was recorded of it, and so may a program that comes back.
+            self.settle(&license, place.session, applicant.idempotency_key.is_none() && !place.replaces);
+        }
+        confirmed
+    }
+
+    async fn confirm(&self, license: Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
+        match self.record(&license, place, applicant).await? {
             Some(is_shared) => {
                 if !is_shared {
                     self.counters.granted.inc();
@@ -214,11 +231,12 @@ impl Engine {
         Ok(record.is_some_and(|record| record.ended.is_none()))
     }
 
-    /// Takes a session out of Redis alone. If that fails the number stays held until its TTL: lost time, never a seat twice.
+    /// Takes a session out of Redis alone. If that fails it is settled later.
     async fn give_back(&self, license: &License, session: SessionKey) {
         let uncounted = self.limiter.limit(LimitKind::Principal).off();
         if let Err(error) = self.scripts.release(license.id, session, uncounted).await {
-            tracing::warn!(license = %license.id, %error, "a seat could not be given back and is held until it expires");
+            tracing::debug!(license = %license.id, %error, "a seat could not be given back at once");
+            self.settle(license, session, false);
         }
     }
 

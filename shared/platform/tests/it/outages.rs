@@ -1,14 +1,16 @@
 //! Outages: Redis does not answer for longer than a TTL, or nothing does.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use platform::{
-    domain::{Clock, EndReason, Refusal, SessionId, SessionKey, Timestamp},
-    seats::{Acquired, Engine, Heartbeat, RedisSettings, Renewal},
+    Secret,
+    db::{Database, DatabaseSettings, Role},
+    domain::{Clock, EndReason, Refusal, SessionId, SessionKey, SystemClock, Timestamp},
+    seats::{Acquired, Engine, Heartbeat, LimitSettings, RedisLink, RedisSettings, Renewal},
 };
-use testkit::{Proxy, eventually, policy, redis_settings, redis_settings_of};
+use testkit::{Customer, Proxy, TestDatabase, eventually, policy, redis_settings, redis_settings_of};
 
-use crate::rig::{Rig, on_both};
+use crate::rig::{Rig, applicant, on_both};
 
 on_both! {
     heartbeats_without_redis_keep_the_session_for_longer_than_its_ttl
@@ -176,4 +178,76 @@ async fn instance_that_could_take_no_heartbeats_ends_nobody_and_tells_the_others
     assert!(matches!(rig.beat(seat.session).await, Heartbeat::Renewed(_)));
     let told = "SELECT count(*) FROM pulse WHERE resumed_at IS NOT NULL";
     eventually("the others are told", async || rig.owner.query_one(told, &[]).await.unwrap().get::<_, i64>(0) == 1).await;
+}
+
+/// Two engines by the machine's clock: one behind proxies that a test freezes, with short deadlines, and one with none in between.
+struct Scene {
+    database: TestDatabase,
+    customer: Customer,
+    redis_proxy: Proxy,
+    database_proxy: Proxy,
+    behind: Arc<Engine>,
+    direct: Arc<Engine>,
+}
+
+impl Scene {
+    /// One of two seats is taken, for a day: what is left over by mistake outlasts the test.
+    async fn new() -> Self {
+        let database = TestDatabase::new().await;
+        let customer = database.customer(platform::domain::Policy { session_ttl: Duration::from_secs(86_400), ..policy(2) }).await;
+        let redis_proxy = Proxy::start(redis_settings().redis_url.expose()).await;
+        let database_proxy = Proxy::start(database.url()).await;
+        let engine = |redis: &RedisSettings, settings: &DatabaseSettings| {
+            let (link, database) = (RedisLink::new(redis).unwrap(), Database::new(settings, Role::Functions).unwrap());
+            Arc::new(Engine::new(link, database, Arc::new(SystemClock), LimitSettings::default()))
+        };
+        let redis = RedisSettings { redis_timeout_ms: 1000, ..redis_settings_of(&redis_proxy.url) };
+        let database_url = Secret::from(database_proxy.url.clone());
+        let settings = DatabaseSettings { database_url, database_timeout_ms: 2000, ..database.settings().clone() };
+        let (behind, direct) = (engine(&redis, &settings), engine(&redis_settings(), database.settings()));
+        let scene = Self { database, customer, redis_proxy, database_proxy, behind, direct };
+        eventually("both servers are reached", async || scene.is_granted(&scene.behind, "one").await).await;
+        scene
+    }
+
+    async fn is_granted(&self, engine: &Arc<Engine>, device: &str) -> bool {
+        let answer = engine.acquire(&self.customer.key, applicant(device)).await;
+        matches!(answer.map(platform::seats::Counted::outcome), Ok(Some(Acquired::Granted(_) | Acquired::Shared(_))))
+    }
+
+    async fn open_sessions(&self) -> i64 {
+        let owner = self.database.owner().await;
+        owner.query_one("SELECT count(*) FROM sessions WHERE ended_at IS NULL", &[]).await.unwrap().get(0)
+    }
+}
+
+#[tokio::test]
+async fn seat_whose_commit_lands_late_is_free_again() {
+    let scene = Scene::new().await;
+    let before = scene.open_sessions().await;
+    scene.database_proxy.freeze();
+    assert!(!scene.is_granted(&scene.behind, "nobody").await);
+    scene.database_proxy.thaw();
+    eventually("the seat is free", async || scene.is_granted(&scene.direct, "two").await).await;
+    eventually("what was recorded for nobody has ended", async || scene.open_sessions().await == before + 1).await;
+}
+
+#[tokio::test]
+async fn seat_that_redis_grants_late_is_free_again() {
+    let scene = Scene::new().await;
+    scene.redis_proxy.freeze();
+    assert!(!scene.is_granted(&scene.behind, "nobody").await);
+    scene.redis_proxy.thaw();
+    eventually("the seat is free", async || scene.is_granted(&scene.direct, "two").await).await;
+}
+
+#[tokio::test]
+async fn seat_whose_release_redis_missed_is_free_again() {
+    let scene = Scene::new().await;
+    let answer = scene.behind.acquire(&scene.customer.key, applicant("two")).await.unwrap().outcome();
+    let Some(Acquired::Granted(seat)) = answer else { panic!("{answer:?}") };
+    scene.redis_proxy.freeze();
+    assert!(scene.behind.release(seat.session).await.is_err());
+    scene.redis_proxy.thaw();
+    eventually("the seat is free", async || scene.is_granted(&scene.direct, "three").await).await;
 }

@@ -2,21 +2,24 @@
 //!
 //! Two promises: never more sessions than seats, and never a live client thrown out, whatever dies or restarts.
 //! PostgreSQL is the record (a seat is granted when its row is committed), Redis decides fast (one Lua call on one hash
-//! slot for each operation) and its clock is the only clock for expiry. A session that nobody ended is dead only if
-//! both say so: Redis has it expired or lacks it, *and* PostgreSQL's record of its expiry has fallen due. The record is
-//! never later than the truth, so whatever Redis has forgotten can be written back from it.
+//! slot for each operation) and its clock measures expiry. A session that nobody ended is dead only if both say so:
+//! Redis has it expired or lacks it, *and* PostgreSQL's record of its expiry has fallen due, by both servers' clocks.
+//! Whatever Redis has forgotten can be written back from the record.
 
 mod acquire;
 mod answer;
 mod applicant;
 mod batcher;
 mod claim;
+mod clocks;
 mod close;
 mod counters;
 mod entries;
+mod grants;
 mod heartbeat;
 mod licenses;
 mod limiter;
+mod moves;
 mod rebuild;
 mod reconcile;
 mod records;
@@ -28,6 +31,7 @@ mod revoke;
 mod screening;
 mod script;
 mod scripts;
+mod settle;
 pub mod statements;
 mod sweep;
 mod upkeep;
@@ -37,6 +41,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use applicant::{Acquired, Applicant, Seat};
 pub use claim::Claim;
+pub use clocks::MovedClocks;
 pub use counters::Counters;
 pub use heartbeat::{Heartbeat, Renewal};
 pub(crate) use limiter::{Asker, CountedBy, Looked};
@@ -53,17 +58,20 @@ use tokio::sync::Mutex;
 use crate::{
     db::{self, Database},
     domain::{
-        Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal, TenantId, Timestamp, Unadmitted,
-        Verdict,
+        Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal, SessionKey, TenantId, Timestamp,
+        Unadmitted, Verdict,
     },
 };
 use answer::Reply;
 use batcher::Batcher;
+use clocks::Clocks;
 use entries::Entries;
 use heartbeat::Beats;
 use licenses::Licenses;
+use moves::Moves;
 use script::ScriptLink;
 use scripts::{Caller, Scripts, limit_key};
+use settle::{Settler, Unsettled};
 use upkeep::Upkeep;
 
 /// How often an operation starts again because the license was cold, had changed, or Redis had forgotten something.
@@ -132,9 +140,12 @@ pub struct Engine {
     upkeep: Upkeep,
     beats: Batcher<Beats>,
     entries: Batcher<Entries>,
+    moves: Batcher<Moves>,
+    settler: Arc<Settler>,
     database: Database,
     licenses: Licenses,
     clock: Arc<dyn Clock>,
+    clocks: Arc<Clocks>,
     limiter: Arc<Limiter>,
     counters: Counters,
     /// Held while a session is added to a shared seat, by a part of the holder: sessions that are added to one seat wait for its row, and
@@ -146,26 +157,42 @@ impl Engine {
     /// An engine over these servers. `clock` judges the windows of licenses; seats go by Redis' own.
     #[must_use]
     pub fn new(redis: RedisLink, database: Database, clock: Arc<dyn Clock>, limits: LimitSettings) -> Self {
-        Self::over(ScriptLink::new(redis, None), database, clock, limits)
+        let clocks = Clocks::new(Arc::clone(&clock), None);
+        Self::over(ScriptLink::new(redis, None), database, clock, clocks, limits)
     }
 
-    /// The same, with Redis' clock replaced too: tests move time and do not sleep.
+    /// The same, with every clock replaced by this one: tests move time and do not sleep.
     #[must_use]
     pub fn with_moved_time(redis: RedisLink, database: Database, clock: Arc<dyn Clock>, limits: LimitSettings) -> Self {
-        Self::over(ScriptLink::new(redis, Some(Arc::clone(&clock))), database, clock, limits)
+        let [redis_clock, database_clock, steady] = std::array::from_fn(|_| Arc::clone(&clock));
+        let clocks = MovedClocks { redis: redis_clock, database: database_clock, instance: clock, steady: Some(steady) };
+        Self::with_moved_clocks(redis, database, clocks, limits)
     }
 
-    fn over(link: ScriptLink, database: Database, clock: Arc<dyn Clock>, limits: LimitSettings) -> Self {
-        let scripts = Arc::new(Scripts::new(link.clone()));
+    /// The same, with each clock replaced by one of its own.
+    #[must_use]
+    pub fn with_moved_clocks(redis: RedisLink, database: Database, moved: MovedClocks, limits: LimitSettings) -> Self {
+        let clocks = Clocks::new(Arc::clone(&moved.instance), Some(&moved));
+        Self::over(ScriptLink::new(redis, Some(moved.redis)), database, moved.instance, clocks, limits)
+    }
+
+    fn over(link: ScriptLink, database: Database, clock: Arc<dyn Clock>, clocks: Clocks, limits: LimitSettings) -> Self {
+        let (scripts, clocks) = (Arc::new(Scripts::new(link.clone())), Arc::new(clocks));
+        let beats = Beats { scripts: Arc::clone(&scripts), clocks: Arc::clone(&clocks), limit: limits.of(LimitKind::Principal) };
+        let uncounted = limits.of(LimitKind::Principal).off();
+        let settler = Settler::new(Arc::clone(&scripts), database.clone(), Arc::clone(&clock), uncounted);
         Self {
-            beats: Batcher::new(Beats { scripts: Arc::clone(&scripts), limit: limits.of(LimitKind::Principal) }),
-            entries: Batcher::new(Entries { database: database.clone(), clock: Arc::clone(&clock) }),
+            beats: Batcher::new(beats),
+            moves: Batcher::new(Moves { database: database.clone(), clocks: Arc::clone(&clocks) }),
+            entries: Batcher::new(Entries { database: database.clone(), clock: Arc::clone(&clock), clocks: Arc::clone(&clocks) }),
+            settler: Arc::new(settler),
             scripts,
             upkeep: Upkeep::new(link.clone()),
             licenses: Licenses::new(Arc::clone(&clock)),
             database,
             limiter: Arc::new(Limiter::over(link, limits, Arc::clone(&clock))),
             clock,
+            clocks,
             counters: Counters::default(),
             adding: std::array::from_fn(|_| Mutex::default()),
         }
@@ -181,9 +208,28 @@ impl Engine {
     pub fn register(&self, registry: &mut Registry) {
         self.counters.register(registry);
         self.limiter.register(registry);
+        self.clocks.register(registry);
+        self.settler.register(registry);
         registry.register("coditect_database_uses", "Times that PostgreSQL was asked", self.database.uses().clone());
         let database = self.database.clone();
         registry.register_collector(Box::new(counters::PoolCollector::new(database)));
+    }
+
+    /// Finds out in the background what became of a session, because a call that concerns it has failed.
+    fn settle(&self, license: &License, session: SessionKey, is_nobodys: bool) {
+        self.settler.settle(Unsettled::new(license, session, is_nobodys));
+    }
+
+    /// Asks PostgreSQL for its time in the background, if that is due.
+    fn look_at_clocks(&self) {
+        if self.clocks.wants_look() {
+            let (clocks, database) = (Arc::clone(&self.clocks), self.database.clone());
+            tokio::spawn(async move {
+                if let Err(error) = clocks.look(&database).await {
+                    tracing::debug!(%error, "PostgreSQL could not be asked for its time");
+                }
+            });
+        }
     }
 
     /// The database it works on.

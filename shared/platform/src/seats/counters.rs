@@ -23,6 +23,8 @@ pub struct Counters {
     pub released: Counter,
     /// Licenses rebuilt from the record.
     pub rebuilt: Counter,
+    /// Heartbeats taken by PostgreSQL's record because Redis failed.
+    pub moved: Counter,
     /// Zombies ended by the sweep.
     pub expired: Counter,
     /// 1 while Redis answered the last check.
@@ -38,6 +40,8 @@ impl Counters {
         registry.register("coditect_seats_denied", "Applications turned away because every seat was taken", self.denied.clone());
         registry.register("coditect_seats_released", "Sessions released by their holders", self.released.clone());
         registry.register("coditect_seats_rebuilt", "Licenses rebuilt in Redis from the record", self.rebuilt.clone());
+        let moved = "Heartbeats taken by the record because Redis failed";
+        registry.register("coditect_seats_moved", moved, self.moved.clone());
         registry.register("coditect_seats_expired", "Zombie sessions ended by the sweep", self.expired.clone());
         registry.register("coditect_redis_up", "1 if Redis answered the last readiness check", self.redis_up.clone());
         registry.register("coditect_database_up", "1 if PostgreSQL answered the last readiness check", self.database_up.clone());

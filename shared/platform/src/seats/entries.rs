@@ -11,7 +11,9 @@ use uuid::Uuid;
 use super::{
     Error,
     batcher::{Batcher, Work},
-    records::{GRANT, Grant, GrantRow, RELEASE},
+    clocks::Clocks,
+    grants::{GRANT, Grant, GrantRow},
+    records::RELEASE,
 };
 use crate::{
     db::{self, Database, Patience, Statement},
@@ -56,6 +58,7 @@ pub(super) enum Recorded {
 pub(super) struct Entries {
     pub(super) database: Database,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) clocks: Arc<Clocks>,
 }
 
 impl Batcher<Entries> {
@@ -135,7 +138,7 @@ struct Part<'a> {
 type Columns<'a> = Vec<Box<dyn ToSql + Send + Sync + 'a>>;
 
 impl Part<'_> {
-    fn grant(&self, tenant: TenantId) -> Columns<'_> {
+    fn grant(&self, tenant: TenantId, moved: Option<Timestamp>) -> Columns<'_> {
         macro_rules! column {
             ($row:ident => $value:expr) => {
                 Box::new(self.grants.iter().map(|$row| $value).collect::<Vec<_>>())
@@ -154,6 +157,7 @@ impl Part<'_> {
             column!(row => row.at),
             column!(row => row.expires_at),
             column!(row => row.limit),
+            Box::new(moved),
         ]
     }
 
@@ -184,7 +188,7 @@ impl Entries {
         let mut asked: Vec<(TenantId, &str, Columns<'_>)> = vec![];
         for (tenant, part) in &parts {
             if !part.grants.is_empty() {
-                asked.push((*tenant, GRANT, part.grant(*tenant)));
+                asked.push((*tenant, GRANT, part.grant(*tenant, self.clocks.moved())));
             }
             if !part.ended.is_empty() {
                 asked.push((*tenant, RELEASE, part.release(*tenant, now)));

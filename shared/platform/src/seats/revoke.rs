@@ -45,6 +45,7 @@ impl Engine {
     /// # Errors
     /// Any [`Error`].
     pub async fn expiries(&self, license: LicenseId, sessions: &[SessionKey]) -> Result<Vec<Option<Timestamp>>, Error> {
-        self.scripts.expiries(license, sessions).await
+        let expiries = self.scripts.expiries(license, sessions).await?;
+        Ok(expiries.into_iter().map(|expires| expires.map(|moment| self.clocks.told(moment))).collect())
     }
 }

@@ -114,9 +114,9 @@ impl Scripts {
         }
     }
 
-    /// Renews sessions and answers in their order, which must have those of one license side by side. On a cluster they
+    /// Renews sessions and answers Redis' time and, in their order, which must have those of one license side by side. On a cluster they
     /// must all be of one license. The same session may be there more than once, side by side too.
-    pub(super) async fn heartbeat(&self, sessions: &[SessionId], limit: Limit) -> Result<Vec<Reply<Counted<Beat>>>, Error> {
+    pub(super) async fn heartbeat(&self, sessions: &[SessionId], limit: Limit) -> Result<(Timestamp, Vec<Reply<Counted<Beat>>>), Error> {
         let licenses = || sessions.chunk_by(|one, other| one.license == other.license);
         let count = licenses().count();
         let mut call = ScriptLink::begin(&self.heartbeat, 4 * count, count + sessions.len() + 3, 210 * count + 24 * sessions.len() + 96);
@@ -166,7 +166,7 @@ impl Scripts {
                 }
             }
         }
-        Ok(beats)
+        Ok((now, beats))
     }
 
     /// Takes a session out and says how many are left, unless it is asked too often.

@@ -4,11 +4,13 @@
 
 mod audit_writers;
 mod callers;
+mod clocks;
 mod database;
 mod engine;
 mod issuers;
 mod limits;
 mod model;
+mod outages;
 mod plans;
 mod privileges;
 mod redis_tls;

@@ -14,6 +14,7 @@ mod limits;
 mod memberships;
 mod operations;
 mod people;
+mod redis_outages;
 mod reporting;
 mod seat_command;
 mod shared_seats;

@@ -25,7 +25,7 @@ pub struct Counters {
     pub rebuilt: Counter,
     /// Zombies ended by the sweep.
     pub expired: Counter,
-    /// 1 while Redis answered the last check.
+    /// 1 while Redis took a write at the last check.
     pub redis_up: Gauge,
     /// 1 while PostgreSQL answered the last check.
     pub database_up: Gauge,
@@ -39,7 +39,7 @@ impl Counters {
         registry.register("coditect_seats_released", "Sessions released by their holders", self.released.clone());
         registry.register("coditect_seats_rebuilt", "Licenses rebuilt in Redis from the record", self.rebuilt.clone());
         registry.register("coditect_seats_expired", "Zombie sessions ended by the sweep", self.expired.clone());
-        registry.register("coditect_redis_up", "1 if Redis answered the last readiness check", self.redis_up.clone());
+        registry.register("coditect_redis_up", "1 if Redis took a write at the last readiness check", self.redis_up.clone());
         registry.register("coditect_database_up", "1 if PostgreSQL answered the last readiness check", self.database_up.clone());
     }
 }

@@ -11,6 +11,7 @@ mod limits;
 mod model;
 mod plans;
 mod privileges;
+mod redis_link;
 mod redis_tls;
 mod revocations;
 mod rig;

@@ -89,8 +89,9 @@ impl Policy {
         if self.read_at.is_some_and(|at| at.elapsed() < POLICY_AGE) {
             return;
         }
-        let Ok(Some(policy)) = timeout(connections.short(), eviction_policy(socket)).await else { return };
+        let Ok(policy) = timeout(connections.short(), eviction_policy(socket)).await else { return };
         self.read_at = Some(Instant::now());
+        let Some(policy) = policy else { return };
         let evicts = policy != NO_EVICTION;
         connections.meter.evicts.set(i64::from(evicts));
         if evicts && self.last.as_ref() != Some(&policy) {

@@ -1,7 +1,7 @@
 //! A Redis of a test's own, with the options that the test wants.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -85,7 +85,7 @@ impl Drop for RedisServer {
     }
 }
 
-fn run(folder: &PathBuf, port: u16, options: &[&str]) -> Child {
+fn run(folder: &Path, port: u16, options: &[&str]) -> Child {
     let mut server = Command::new("redis-server");
     server.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--maxmemory-policy", "noeviction"]);
     server.args(options).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null());

@@ -144,7 +144,7 @@ impl Connections {
             opener,
             server,
             patience: timeout,
-            deadline: (doubt, deadline - doubt),
+            deadline: (doubt, deadline.saturating_sub(doubt)),
             state: watch::Sender::default(),
             has_begun: AtomicBool::new(false),
             meter: Meter::default(),
@@ -163,12 +163,11 @@ impl Connections {
             None => Box::pin(self.wait()).await?,
         };
         let mut call = std::pin::pin!(connection.socket.request(command));
-        let answer = match timeout(self.deadline.0, call.as_mut()).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                self.doubt(&connection, command);
-                timeout(self.deadline.1, call).await.unwrap_or_else(|_| Err(fault::timed_out("answer")))
-            }
+        let answer = if let Ok(answer) = timeout(self.deadline.0, call.as_mut()).await {
+            answer
+        } else {
+            self.doubt(&connection, command);
+            timeout(self.deadline.1, call).await.unwrap_or_else(|_| Err(fault::timed_out("answer")))
         };
         match &answer {
             Ok(_) => {

@@ -20,7 +20,7 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::fro
 /// Opens connections. The server's name is resolved anew for each of them.
 pub(super) enum Opener {
     Single(Client, Duration),
-    Cluster(ClusterClient, Duration),
+    Cluster(Box<ClusterClient>, Duration),
 }
 
 /// A connection that many callers share: to one server, or to every node of a cluster.
@@ -48,7 +48,7 @@ impl Opener {
         if let Some(authority) = authority {
             builder = builder.certs(authority).danger_accept_invalid_hostnames(true);
         }
-        Ok(Self::Cluster(builder.build()?, limit))
+        Ok(Self::Cluster(Box::new(builder.build()?), limit))
     }
 
     pub(super) const fn is_cluster(&self) -> bool {

@@ -59,7 +59,7 @@ use crate::{
     db::{self, Database},
     domain::{
         Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal, SessionKey, TenantId, Timestamp,
-        Unadmitted, Verdict,
+        Unadmitted, Unready, UnreadyReason, Verdict,
     },
 };
 use answer::Reply;
@@ -86,7 +86,7 @@ pub enum Error {
     #[error("{0}")]
     Database(Arc<db::Error>),
     /// Redis is down, slow or refuses.
-    #[error("Redis: {0}")]
+    #[error("Redis ({}): {}", redis_link::reason(.0), redis_link::words(.0))]
     Redis(#[from] redis::RedisError),
     /// A license stayed cold or disputed for longer than a request may last.
     #[error("the seats of license {0} are being rebuilt")]
@@ -249,17 +249,17 @@ impl Engine {
         self.limiter.check_at(self.limiter.limit(LimitKind::Principal), &limit_key(license, caller)).await
     }
 
-    /// Names what the engine needs and cannot reach now.
-    pub async fn unreachable(&self) -> Vec<&'static str> {
-        let (redis, database) = tokio::join!(self.scripts.ping(), self.database.ping());
+    /// Names what the engine needs and cannot use now, and why.
+    pub async fn unready(&self) -> Vec<Unready> {
+        let (redis, database) = tokio::join!(self.scripts.check(), self.database.ping());
         self.counters.redis_up.set(i64::from(redis.is_ok()));
         self.counters.database_up.set(i64::from(database.is_ok()));
         let mut down = Vec::new();
         if database.is_err() {
-            down.push("database");
+            down.push(Unready { part: "database", reason: UnreadyReason::Unreachable });
         }
-        if redis.is_err() {
-            down.push("redis");
+        if let Err(reason) = redis {
+            down.push(Unready { part: "redis", reason });
         }
         down
     }

@@ -11,6 +11,7 @@ mod measured;
 pub mod people;
 mod process;
 mod proxy;
+mod redis_server;
 mod servers;
 
 pub use clock::ManualClock;
@@ -21,6 +22,7 @@ pub use listener::Listener;
 pub use measured::measured;
 pub use process::{Process, free_port, patience};
 pub use proxy::Proxy;
+pub use redis_server::RedisServer;
 pub use servers::Servers;
 
 use platform::{Secret, seats::RedisSettings};

@@ -27,7 +27,7 @@ pub struct Counters {
     pub moved: Counter,
     /// Zombies ended by the sweep.
     pub expired: Counter,
-    /// 1 while Redis answered the last check.
+    /// 1 while Redis took a write at the last check.
     pub redis_up: Gauge,
     /// 1 while PostgreSQL answered the last check.
     pub database_up: Gauge,
@@ -43,7 +43,7 @@ impl Counters {
         let moved = "Heartbeats taken by the record because Redis failed";
         registry.register("coditect_seats_moved", moved, self.moved.clone());
         registry.register("coditect_seats_expired", "Zombie sessions ended by the sweep", self.expired.clone());
-        registry.register("coditect_redis_up", "1 if Redis answered the last readiness check", self.redis_up.clone());
+        registry.register("coditect_redis_up", "1 if Redis took a write at the last readiness check", self.redis_up.clone());
         registry.register("coditect_database_up", "1 if PostgreSQL answered the last readiness check", self.database_up.clone());
     }
 }

@@ -13,8 +13,8 @@ use super::{
     script::{Script, ScriptLink, lua},
 };
 use crate::domain::{
-    HardwareHash, License, LicenseId, Limit, Refusal, SeatUnit, SessionId, SessionKey, TenantId, Timestamp, Verdict, fingerprint,
-    from_millis,
+    HardwareHash, License, LicenseId, Limit, Refusal, SeatUnit, SessionId, SessionKey, TenantId, Timestamp, UnreadyReason, Verdict,
+    fingerprint, from_millis,
 };
 
 /// Calls the scripts over one link.
@@ -64,9 +64,9 @@ impl Scripts {
         }
     }
 
-    pub(super) async fn ping(&self) -> Result<(), Error> {
-        self.link.send(&cmd("PING")).await?;
-        Ok(())
+    /// Tries a write on every primary. Returns why Redis cannot be used.
+    pub(super) async fn check(&self) -> Result<(), UnreadyReason> {
+        self.link.check().await
     }
 
     /// Chooses a seat for a session that is to be: one that its holder has, or a free one. Beyond the limit of the license key on this

@@ -13,6 +13,7 @@ mod model;
 mod outages;
 mod plans;
 mod privileges;
+mod redis_link;
 mod redis_tls;
 mod revocations;
 mod rig;

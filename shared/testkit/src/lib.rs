@@ -10,6 +10,7 @@ mod listener;
 mod measured;
 pub mod people;
 mod process;
+mod proxy;
 mod servers;
 
 pub use clock::ManualClock;
@@ -19,6 +20,7 @@ pub use eventually::{HANG_GUARD, eventually, eventually_is, eventually_some, mus
 pub use listener::Listener;
 pub use measured::measured;
 pub use process::{Process, free_port, patience};
+pub use proxy::Proxy;
 pub use servers::Servers;
 
 use platform::{Secret, seats::RedisSettings};

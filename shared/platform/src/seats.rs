@@ -53,7 +53,7 @@ use crate::{
     db::{self, Database},
     domain::{
         Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal, TenantId, Timestamp, Unadmitted,
-        Verdict,
+        Unready, UnreadyReason, Verdict,
     },
 };
 use answer::Reply;
@@ -202,17 +202,17 @@ impl Engine {
         self.limiter.check_at(self.limiter.limit(LimitKind::Principal), &limit_key(license, caller)).await
     }
 
-    /// Names what the engine needs and cannot reach now.
-    pub async fn unreachable(&self) -> Vec<&'static str> {
+    /// Names what the engine needs and cannot use now, and why.
+    pub async fn unready(&self) -> Vec<Unready> {
         let (redis, database) = tokio::join!(self.scripts.ping(), self.database.ping());
         self.counters.redis_up.set(i64::from(redis.is_ok()));
         self.counters.database_up.set(i64::from(database.is_ok()));
         let mut down = Vec::new();
         if database.is_err() {
-            down.push("database");
+            down.push(Unready { part: "database", reason: UnreadyReason::Unreachable });
         }
         if redis.is_err() {
-            down.push("redis");
+            down.push(Unready { part: "redis", reason: UnreadyReason::Unreachable });
         }
         down
     }

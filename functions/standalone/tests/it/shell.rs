@@ -40,6 +40,7 @@ async fn readiness_names_what_is_down_and_health_needs_nothing() {
     let answer = Answer::of(reqwest::get(format!("{}/ready/", process.url)).await.unwrap()).await;
     answer.assert_problem(503, "not_ready");
     assert_eq!(answer.body["down"], serde_json::json!(["database", "redis"]));
+    assert_eq!(answer.body["reasons"]["redis"], "unreachable");
     assert!(answer.headers.contains_key("retry-after"));
     assert!(!answer.text.contains("nobody"));
     let body = serde_json::json!({

@@ -17,7 +17,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::domain::{Allowance, EndReason, Permission, Refusal, TenantChoice, Timestamp, rfc3339};
+use crate::domain::{Allowance, EndReason, Permission, Refusal, TenantChoice, Timestamp, Unready, rfc3339};
 
 use super::{Conflict, limits};
 pub use denial::{Denial, none_may};
@@ -107,8 +107,8 @@ pub enum ApiError {
     TooManyRequests(Allowance),
     /// A server that this one needs does not answer.
     Unavailable(Cause),
-    /// What `/ready/` found to be down.
-    NotReady(Vec<&'static str>),
+    /// What `/ready/` found to be down, and why.
+    NotReady(Vec<Unready>),
     /// The request took too long.
     Timeout,
     /// A fault of ours.
@@ -221,7 +221,7 @@ impl ApiError {
             Self::TooManyRequests(allowance) => {
                 format!("{} requests an hour may be made; wait {} s for the next.", allowance.limit().per_hour(), allowance.next_after())
             }
-            Self::NotReady(down) => format!("Down: {}.", down.join(", ")),
+            Self::NotReady(down) => format!("Down: {}.", down.iter().map(Unready::to_string).collect::<Vec<_>>().join(", ")),
             Self::Unavailable(_) | Self::Timeout => "Nothing is wrong with the request: send it again after retry-after.".to_owned(),
             Self::LicenseNotFound
             | Self::SessionNotFound
@@ -280,7 +280,10 @@ impl ApiError {
                 document.insert("stop_by".to_owned(), json!(rfc3339(*stop_by)));
             }
             Self::NotReady(down) => {
-                document.insert("down".to_owned(), json!(down));
+                let reasons: Map<String, Value> =
+                    down.iter().map(|unready| (unready.part.to_owned(), json!(unready.reason.as_str()))).collect();
+                document.insert("down".to_owned(), json!(down.iter().map(|unready| unready.part).collect::<Vec<_>>()));
+                document.insert("reasons".to_owned(), Value::Object(reasons));
             }
             Self::TenantChoiceRequired(tenants) => {
                 document.insert("tenants".to_owned(), json!(tenants));
@@ -319,7 +322,6 @@ impl ApiError {
         match self {
             Self::Internal(cause) => tracing::error!(request_id, error = %cause, "internal error"),
             Self::Unavailable(cause) => tracing::warn!(request_id, error = %cause, "unavailable"),
-            Self::NotReady(down) => tracing::warn!(request_id, ?down, "not ready"),
             Self::Timeout => tracing::warn!(request_id, "a request took too long"),
             Self::Invalid(_)
             | Self::MalformedBody(_)
@@ -346,6 +348,7 @@ impl ApiError {
             | Self::UnsupportedMediaType
             | Self::UnsupportedContentEncoding
             | Self::IdempotencyKeyReused
+            | Self::NotReady(_)
             | Self::TooManyRequests(_) => tracing::debug!(request_id, status = status.as_u16(), code, "refused"),
         }
     }

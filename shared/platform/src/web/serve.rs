@@ -56,7 +56,7 @@ async fn serve_until_told<P: Parts>(
         let parts = parts.clone();
         move || {
             let parts = parts.clone();
-            async move { parts.unreachable().await }
+            async move { parts.unready().await }
         }
     };
     let limiter = parts.limiter();

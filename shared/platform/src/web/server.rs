@@ -23,7 +23,7 @@ use super::{
     connections::{ConnectionMeter, Connections},
     shell,
 };
-use crate::seats::Limiter;
+use crate::{domain::Unready, seats::Limiter};
 
 /// How long a client may take over the head of a request.
 const HEAD: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ impl Terms {
 pub(super) async fn run<F, R>(routes: Router, http: &HttpSettings, metrics: Arc<Metrics>, limiter: Arc<Limiter>, ready: F) -> io::Result<()>
 where
     F: Fn() -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = Vec<&'static str>> + Send + 'static,
+    R: Future<Output = Vec<Unready>> + Send + 'static,
 {
     let listener = listen(http.host, http.port).await?;
     let pages = listen(http.metrics_host, http.metrics_port).await?;

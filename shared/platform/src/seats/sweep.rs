@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Engine, Error, Reply, TRIES, answer::Found, rebuild::Why};
 use crate::{
-    db::Database,
+    db::{Database, Work},
     domain::{LicenseId, SessionKey, Timestamp},
 };
 
@@ -180,8 +180,7 @@ impl Sweeper {
             let now = self.engine.scripts.now().await?;
             let mut client = self.database.client().await?;
             let transaction = client.transaction().await?;
-            let due = transaction.prepare_cached(DUE).await?;
-            let rows = transaction.query(&due, &[&now, &cursor.0, &cursor.1, &BATCH]).await?;
+            let rows = transaction.query(DUE, &[&now, &cursor.0, &cursor.1, &BATCH]).await?;
             let Some(last) = rows.last() else { return Ok(false) };
             *cursor = (last.try_get(2)?, last.try_get(0)?);
             let licenses = by_license(&rows)?;
@@ -252,11 +251,7 @@ fn by_license(rows: &[Row]) -> Result<HashMap<Uuid, Vec<(SessionKey, Timestamp)>
 }
 
 /// Writes what Redis said to the locked rows, and names the licenses that Redis must be reminded of.
-async fn write_down(
-    transaction: &deadpool_postgres::Transaction<'_>,
-    verdicts: &[Verdict],
-    report: &mut SweepReport,
-) -> Result<Vec<LicenseId>, Error> {
+async fn write_down(transaction: &Work<'_>, verdicts: &[Verdict], report: &mut SweepReport) -> Result<Vec<LicenseId>, Error> {
     let (mut alive, mut until, mut dead, mut at, mut forgotten) = (vec![], vec![], vec![], vec![], vec![]);
     for verdict in verdicts {
         report.rebuilt += u64::from(verdict.was_cold);
@@ -279,12 +274,10 @@ async fn write_down(
         }
     }
     if !alive.is_empty() {
-        let renew = transaction.prepare_cached(RENEW).await?;
-        report.renewed += transaction.execute(&renew, &[&alive, &until]).await?;
+        report.renewed += transaction.execute(RENEW, &[&alive, &until]).await?;
     }
     if !dead.is_empty() {
-        let end = transaction.prepare_cached(END).await?;
-        report.expired += transaction.execute(&end, &[&dead, &at]).await?;
+        report.expired += transaction.execute(END, &[&dead, &at]).await?;
     }
     Ok(forgotten)
 }

@@ -5,6 +5,7 @@
 mod audit_writers;
 mod callers;
 mod database;
+mod database_outages;
 mod engine;
 mod issuers;
 mod limits;

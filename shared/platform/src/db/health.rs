@@ -66,13 +66,12 @@ impl Health {
     fn set(&self, down: Option<UnreadyReason>, words: &str) {
         let before = std::mem::replace(&mut self.lock().down, down);
         let role = self.role.name();
-        match (before, down) {
-            (None, None) => {}
-            (Some(_), None) => tracing::info!(role, "PostgreSQL can be used again"),
-            (before, Some(reason)) if before != Some(reason) => {
-                tracing::warn!(role, reason = reason.as_str(), error = words, "PostgreSQL cannot be used");
-            }
-            (_, Some(_)) => {}
+        if before == down {
+            return;
+        }
+        match down {
+            None => tracing::info!(role, "PostgreSQL can be used again"),
+            Some(reason) => tracing::warn!(role, reason = reason.as_str(), error = words, "PostgreSQL cannot be used"),
         }
     }
 }

@@ -153,7 +153,7 @@ impl Client {
     /// # Errors
     /// Any [`Error`].
     pub async fn transaction(&mut self) -> Result<Work<'_>, Error> {
-        let object = self.object.as_mut().expect(GIVEN_BACK);
+        let object = there(&mut self.object);
         let pool = Object::pool(object);
         Work::begin(&mut object.client, Notes { fate: &self.fate, pool }, self.limit).await
     }
@@ -204,6 +204,10 @@ impl Client {
 
 const GIVEN_BACK: &str = "a connection is given back at its end alone";
 
+fn there(object: &mut Option<Object<Manager>>) -> &mut Object<Manager> {
+    object.as_mut().expect(GIVEN_BACK)
+}
+
 impl Drop for Client {
     fn drop(&mut self) {
         self.give_back();
@@ -220,7 +224,7 @@ impl Deref for Client {
 
 impl DerefMut for Client {
     fn deref_mut(&mut self) -> &mut ClientWrapper {
-        &mut self.object.as_mut().expect(GIVEN_BACK).client
+        &mut there(&mut self.object).client
     }
 }
 

@@ -107,7 +107,7 @@ struct Answer<'a> {
         (status = 201, description = "A seat was taken. `idempotent-replayed: true` marks an answer that was given before.", body = Answer),
         (status = 200, description = "This device has a seat already: another session on it. The seat is free when the last of its sessions has ended. `idempotent-replayed` as above.", body = Answer),
         (status = 402, description = "`no_seats_available`: with `seats_used`, `seats_total` and `next_expiry_at`."),
-        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden` for a guest's or a staff member's token; `no_account`, `email_not_verified`, `deactivated` for one of nobody who is served."),
+        (status = 403, description = "`license_expired`, `license_suspended`, `license_revoked`, `license_not_started`, `tenant_suspended`; `forbidden` for a guest's or a staff member's token; `no_account`, `email_not_verified`, `deactivated` for one of nobody who is served."),
         (status = 404, description = "`license_not_found`."),
         (status = 409, description = "`request_in_flight`: the same request is being worked on."),
         (status = 422, description = "`idempotency_key_reused`: the key has served for another request."),

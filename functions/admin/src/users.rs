@@ -35,7 +35,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     Operation::new("list_users", "GET", "/api/v1/users", Permission::ManageUsers),
     Operation::new("get_user", "GET", "/api/v1/users/{id}", Permission::ManageUsers),
     Operation::new("invite_user", "POST", "/api/v1/users", Permission::ManageUsers),
-    Operation::new("change_user", "PATCH", "/api/v1/users/{id}", Permission::ManageTenant),
+    Operation::new("change_user", "PATCH", "/api/v1/users/{id}", Permission::ManageUsers),
     Operation::new("deactivate_user", "POST", "/api/v1/users/{id}/deactivate", Permission::ManageUsers),
     Operation::new("reactivate_user", "POST", "/api/v1/users/{id}/reactivate", Permission::ManageUsers),
 ];
@@ -172,6 +172,8 @@ impl UserChange {
 }
 
 /// Changes a user's role
+///
+/// To change an owner or an admin, or to make one, also takes `manage_tenant`.
 ///
 /// The tokens of the user whose scopes the new role does not allow are revoked. If the new role may not acquire seats with a token, so are the
 /// user's sessions on licenses that require one.

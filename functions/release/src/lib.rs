@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Router, extract::State, response::IntoResponse};
 use platform::{
-    domain::{SessionId, Timestamp, pasted, rfc3339_millis},
+    domain::{EndReason, SessionId, Timestamp, pasted, rfc3339_millis},
     seats::{Claim, Engine},
     web::{ApiError, Checked, ClientAddress, Fields, JsonAnswer, JsonObject},
 };
@@ -42,6 +42,8 @@ struct Answer {
     #[serde(with = "rfc3339_millis")]
     #[schema(value_type = String, format = DateTime)]
     released_at: Timestamp,
+    /// How it ended: `released` if this request or an earlier one released it, `expired` or `revoked` if it had ended before.
+    ended_reason: EndReason,
     seats_used: u32,
 }
 
@@ -67,5 +69,6 @@ async fn release(
     let Some(session_id) = session_id else { return Err(fields.into_error()) };
     let (released, verdict) = seats.release(Claim::from_network(session_id, client.network())).await?.passed()?;
     let released = released.ok_or(ApiError::SessionNotFound)?;
-    Ok(Checked(verdict, JsonAnswer(Answer { session_id, released_at: released.at, seats_used: released.seats_used })))
+    let answer = Answer { session_id, released_at: released.at, ended_reason: released.reason, seats_used: released.seats_used };
+    Ok(Checked(verdict, JsonAnswer(answer)))
 }

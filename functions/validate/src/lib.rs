@@ -56,7 +56,7 @@ struct Answer<'a> {
     request_body = Request,
     responses(
         (status = 200, description = "The license may be used.", body = Answer),
-        (status = 403, description = "`license_expired`, `license_suspended`, `license_not_started`, `tenant_suspended`; `forbidden`; `no_account`, `email_not_verified`, `deactivated` for the token of nobody who is served."),
+        (status = 403, description = "`license_expired`, `license_suspended`, `license_revoked`, `license_not_started`, `tenant_suspended`; `forbidden`; `no_account`, `email_not_verified`, `deactivated` for the token of nobody who is served."),
         (status = 404, description = "`license_not_found`."),
     )
 )]

@@ -86,7 +86,13 @@ async fn a_new_role_takes_hold_on_the_very_next_call() {
     let event = &rig.events(1).await[0];
     assert_eq!((&event["before"]["role"], &event["after"]["role"]), (&json!("member"), &json!("admin")));
 
-    rig.change(&rig.ours.admin, "PATCH", &path(&rig.ours.guest), Some(&json!({ "role": "member" }))).await.assert_problem(403, "forbidden");
+    // An admin manages members and guests, and makes nobody more.
+    let guest = path(&rig.ours.guest);
+    rig.change(&rig.ours.admin, "PATCH", &guest, Some(&json!({ "role": "member" }))).await.expect(200);
+    for role in ["admin", "owner"] {
+        rig.change(&rig.ours.admin, "PATCH", &guest, Some(&json!({ "role": role }))).await.assert_problem(403, "forbidden");
+    }
+    rig.change(&rig.ours.admin, "PATCH", &path(&rig.ours.owner), Some(&json!({ "role": "guest" }))).await.assert_problem(403, "forbidden");
     rig.change(&rig.theirs.owner, "PATCH", &member, Some(&json!({ "role": "guest" }))).await.assert_problem(404, "not_found");
     rig.call(&rig.ours.owner, "PATCH", &member, &[("if-match", "\"1\"")], Some(&json!({ "role": "guest" })))
         .await

@@ -31,7 +31,23 @@ async fn a_seat_goes_through_its_whole_life() {
     assert_eq!((released.status, released.body["seats_used"].as_u64()), (200, Some(0)));
     let repeated = platform.post("release", &session).await;
     assert_eq!((repeated.status, &repeated.body["released_at"]), (200, &released.body["released_at"]));
+    for answer in [released, repeated] {
+        assert_eq!(answer.body["ended_reason"], "released");
+    }
     platform.post("heartbeat", &session).await.assert_problem(410, "session_released");
+}
+
+#[tokio::test]
+async fn release_of_an_ended_session_says_how_it_ended() {
+    let platform = Platform::start(2).await;
+    let owner = platform.database.owner().await;
+    for reason in ["expired", "revoked"] {
+        let acquired = platform.post("acquire", &platform.applicant(reason)).await;
+        let end = "UPDATE sessions SET ended_at = now(), ended_reason = $1 WHERE ended_at IS NULL";
+        owner.execute(end, &[&reason]).await.unwrap();
+        let released = platform.post("release", &json!({ "session_id": acquired.body["session_id"] })).await;
+        assert_eq!((released.status, released.body["ended_reason"].as_str()), (200, Some(reason)));
+    }
 }
 
 #[tokio::test]
@@ -67,6 +83,7 @@ async fn a_refusal_names_its_reason() {
     let acquired = platform.post("acquire", &platform.applicant("one")).await;
     let refusals = [
         ("UPDATE licenses SET status = 'suspended', version = version + 1", "license_suspended"),
+        ("UPDATE licenses SET status = 'revoked', version = version + 1", "license_revoked"),
         ("UPDATE licenses SET status = 'active', starts_at = now() + interval '1 day', version = version + 1", "license_not_started"),
         ("UPDATE licenses SET starts_at = NULL, expires_at = now(), version = version + 1", "license_expired"),
         ("UPDATE tenants SET status = 'suspended'", "tenant_suspended"),

@@ -123,8 +123,10 @@ words! {
         NotStarted = "license_not_started",
         /// Its window is over.
         Expired = "license_expired",
-        /// It is suspended or revoked.
+        /// It is suspended.
         Suspended = "license_suspended",
+        /// It is revoked, for good.
+        Revoked = "license_revoked",
         /// Its tenant is suspended or closed.
         TenantSuspended = "tenant_suspended",
         /// The device is blocked for a time.
@@ -204,7 +206,8 @@ impl License {
     pub const fn standing(&self) -> Option<Refusal> {
         match (self.tenant_status, self.status) {
             (TenantStatus::Suspended | TenantStatus::Closed, _) => Some(Refusal::TenantSuspended),
-            (TenantStatus::Active, LicenseStatus::Suspended | LicenseStatus::Revoked) => Some(Refusal::Suspended),
+            (TenantStatus::Active, LicenseStatus::Suspended) => Some(Refusal::Suspended),
+            (TenantStatus::Active, LicenseStatus::Revoked) => Some(Refusal::Revoked),
             (TenantStatus::Active, LicenseStatus::Active) => None,
         }
     }
@@ -391,7 +394,14 @@ mod tests {
 
     #[test]
     fn words_are_read_as_they_are_written() {
-        for refusal in [Refusal::NotStarted, Refusal::Expired, Refusal::Suspended, Refusal::TenantSuspended, Refusal::HardwareBlocked] {
+        for refusal in [
+            Refusal::NotStarted,
+            Refusal::Expired,
+            Refusal::Suspended,
+            Refusal::Revoked,
+            Refusal::TenantSuspended,
+            Refusal::HardwareBlocked,
+        ] {
             assert_eq!(refusal.code().parse(), Ok(refusal));
         }
         let error = "king".parse::<Tier>().unwrap_err();

@@ -9,13 +9,15 @@ use super::{
     records,
     scripts::{Caller, limit_key},
 };
-use crate::domain::{License, LimitKind, SessionId, SessionKey, Timestamp, Verdict};
+use crate::domain::{EndReason, License, LimitKind, SessionId, SessionKey, Timestamp, Verdict};
 
 /// A session that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Released {
     /// When it ended: now, or before in whatever way.
     pub at: Timestamp,
+    /// How it ended: `Released` if this call or an earlier one released it.
+    pub reason: EndReason,
     /// Seats in use without it.
     pub seats_used: u32,
 }
@@ -57,7 +59,7 @@ impl Engine {
                 None => return Ok(Counted::Served(None, Verdict::Uncounted)),
             },
         };
-        let Some(at) = self.end_record(&license, session.key).await? else {
+        let Some((at, reason)) = self.end_record(&license, session.key).await? else {
             // There never was such a session.
             let Some(asker) = asker else { return Ok(Counted::Served(None, Verdict::Uncounted)) };
             return Ok(Counted::under(self.limiter.count_unknown(asker).await, None));
@@ -70,7 +72,7 @@ impl Engine {
                     return Ok(Counted::Beyond(allowance));
                 }
                 Reply::Done(Counted::Served(seats_used, verdict)) => {
-                    return Ok(Counted::Served(Some(Released { at, seats_used }), verdict));
+                    return Ok(Counted::Served(Some(Released { at, reason, seats_used }), verdict));
                 }
                 Reply::Cold => self.rebuild(&license, Why::Cold).await?,
             }
@@ -83,13 +85,13 @@ impl Engine {
         Ok(expiries.iter().any(Option::is_some))
     }
 
-    async fn end_record(&self, license: &License, session: SessionKey) -> Result<Option<Timestamp>, Error> {
+    async fn end_record(&self, license: &License, session: SessionKey) -> Result<Option<(Timestamp, EndReason)>, Error> {
         let entry = Entry::Release(SessionId { license: license.id, key: session });
         if let Some(at) = self.entries.record(license.tenant, entry).await? {
             self.counters.released.inc();
-            return Ok(Some(at));
+            return Ok(Some((at, EndReason::Released)));
         }
         let record = records::find(&self.database, license, session).await?;
-        Ok(record.and_then(|record| record.ended).map(|(at, _)| at))
+        Ok(record.and_then(|record| record.ended))
     }
 }

@@ -56,8 +56,9 @@ const ANSWERED: u64 = 3;
 static IDLE: AtomicU64 = AtomicU64::new(4);
 
 impl Phase {
-    pub(super) const fn new() -> Self {
-        Self(AtomicU64::new(HEAD))
+    /// A connection on which nothing has come yet: it is idle.
+    pub(super) fn new() -> Self {
+        Self(AtomicU64::new(IDLE.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// Since when it is idle, if it is: a smaller number is longer ago.
@@ -166,6 +167,8 @@ pub(super) struct Socket<S: Stream> {
     /// Runs out at that moment or before.
     timer: Pin<Box<Sleep>>,
     stalled: Option<Stalled>,
+    /// Nothing has come yet: the time for the head of a request runs from the start.
+    is_new: bool,
     /// The client has sent something of which we may not have read all.
     may_send: bool,
     slot: Option<Slot>,
@@ -179,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 impl<S: Stream> Socket<S> {
     pub(super) fn new(stream: S, phase: Arc<Phase>, patience: Patience, slot: Slot) -> Self {
         let timer = Box::pin(sleep(patience.head));
-        Self { stream: Some(stream), phase, patience, wait: None, timer, stalled: None, may_send: false, slot: Some(slot) }
+        Self { stream: Some(stream), phase, patience, wait: None, timer, stalled: None, is_new: true, may_send: false, slot: Some(slot) }
     }
 
     fn stream(&mut self) -> Pin<&mut S> {
@@ -194,6 +197,7 @@ impl<S: Stream> Socket<S> {
                 self.wait = None;
                 return Poll::Pending;
             }
+            _ if self.is_new => (Wait::Head, self.patience.head),
             _ => {
                 self.may_send = false;
                 (Wait::Request, self.patience.idle)
@@ -252,6 +256,7 @@ impl<S: Stream> AsyncRead for Socket<S> {
             Poll::Ready(Ok(())) => {
                 let is_end = buffer.filled().len() == before;
                 self.may_send = !is_end;
+                self.is_new &= is_end;
                 if !is_end && !self.phase.receive() {
                     buffer.set_filled(before);
                 }

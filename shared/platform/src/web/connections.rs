@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use prometheus_client::{
@@ -16,6 +16,8 @@ use super::connection::Phase;
 
 /// How often to look for one that has become idle.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often to say that there is no room.
+const TELL: Duration = Duration::from_secs(60);
 
 /// What is counted of connections.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,8 @@ pub(super) struct Connections {
 struct Open {
     next: u64,
     known: HashMap<u64, (Arc<Phase>, Option<AbortHandle>)>,
+    /// When it was last said that there is no room.
+    told: Option<Instant>,
 }
 
 impl Connections {
@@ -55,10 +59,12 @@ impl Connections {
     }
 
     /// Waits until there is room for one more. If there is none, the one that has been idle for the
-    /// longest time is closed; while none is idle, the new one waits.
+    /// longest time is closed; while none is idle, the new one waits. A connection on which nothing
+    /// has come yet is idle, too.
     pub(super) async fn room(&self) {
         if !self.has_room() {
             self.meter.crowded.inc();
+            self.warn();
         }
         while !self.has_room() {
             self.close_idle();
@@ -96,6 +102,20 @@ impl Connections {
                 *known = Some(task);
             }
         });
+    }
+
+    /// Says once a minute that there is no room.
+    fn warn(&self) {
+        let is_due = self.with(|open| {
+            let is_due = open.told.is_none_or(|told| told.elapsed() > TELL);
+            if is_due {
+                open.told = Some(Instant::now());
+            }
+            is_due
+        });
+        if is_due {
+            tracing::warn!(most = self.most, "as many connections are open as MAX_CONNECTIONS allows: idle ones are closed for new ones");
+        }
     }
 
     fn has_room(&self) -> bool {

@@ -207,6 +207,7 @@ impl ApiError {
                 Refusal::NotStarted => "The license has not begun yet.".to_owned(),
                 Refusal::Expired => "The license has run out.".to_owned(),
                 Refusal::Suspended => "The license is suspended.".to_owned(),
+                Refusal::Revoked => "The license is revoked for good. Ask the vendor for another license.".to_owned(),
                 Refusal::TenantSuspended => "The organization that owns the license is suspended.".to_owned(),
                 Refusal::HardwareBlocked => "An administrator has blocked this device for now.".to_owned(),
             },
@@ -222,7 +223,11 @@ impl ApiError {
                 format!("{} requests an hour may be made; wait {} s for the next.", allowance.limit().per_hour(), allowance.next_after())
             }
             Self::NotReady(down) => format!("Down: {}.", down.iter().map(Unready::to_string).collect::<Vec<_>>().join(", ")),
-            Self::Unavailable(_) | Self::Timeout => "Nothing is wrong with the request: send it again after retry-after.".to_owned(),
+            Self::Unavailable(_) => "Nothing is wrong with the request: send it again after retry-after.".to_owned(),
+            Self::Timeout => {
+                "The request was not finished in time: its body was too slow to come, or the service is. Send it again after retry-after."
+                    .to_owned()
+            }
             Self::LicenseNotFound
             | Self::SessionNotFound
             | Self::NotFound

@@ -22,6 +22,7 @@ fn every_code_of_the_contract_has_its_status() {
         (ApiError::NotAdmitted(Denial::Deactivated), 403, "deactivated"),
         (ApiError::refused(Refusal::Expired), 403, "license_expired"),
         (ApiError::refused(Refusal::Suspended), 403, "license_suspended"),
+        (ApiError::refused(Refusal::Revoked), 403, "license_revoked"),
         (ApiError::refused(Refusal::NotStarted), 403, "license_not_started"),
         (ApiError::refused(Refusal::TenantSuspended), 403, "tenant_suspended"),
         (ApiError::refused(Refusal::HardwareBlocked), 403, "hardware_blocked"),

@@ -201,6 +201,16 @@ async fn full_server_closes_the_connection_that_was_idle_longest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn connections_on_which_nothing_comes_make_room_for_a_new_one() {
+    let server = Server::new(2);
+    let (mut first, mut second) = (server.connect().await, server.connect().await);
+    let mut new = server.connect().await;
+    ask(&mut new).await;
+    assert_eq!(rest(&mut first).await, (String::new(), 0));
+    ask(&mut second).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn full_server_without_an_idle_connection_lets_a_new_one_wait() {
     let server = Server::new(1);
     let mut busy = server.connect().await;

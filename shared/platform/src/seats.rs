@@ -106,6 +106,12 @@ impl Error {
             Self::Redis(_) | Self::Unsettled(_) => false,
         }
     }
+
+    /// Whether a connection to PostgreSQL was out of date and nothing was done: the same may succeed on a new one.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        matches!(self, Self::Database(error) if error.is_outdated())
+    }
 }
 
 impl From<db::Error> for Error {
@@ -211,6 +217,11 @@ impl Engine {
         self.clocks.register(registry);
         self.settler.register(registry);
         registry.register("coditect_database_uses", "Times that PostgreSQL was asked", self.database.uses().clone());
+        registry.register(
+            "coditect_database_connections_discarded",
+            "Connections to PostgreSQL that were closed because they were stuck, broken or out of date",
+            self.database.discarded().clone(),
+        );
         let database = self.database.clone();
         registry.register_collector(Box::new(counters::PoolCollector::new(database)));
     }
@@ -251,12 +262,12 @@ impl Engine {
 
     /// Names what the engine needs and cannot use now, and why.
     pub async fn unready(&self) -> Vec<Unready> {
-        let (redis, database) = tokio::join!(self.scripts.check(), self.database.ping());
+        let (redis, database) = tokio::join!(self.scripts.check(), self.database.probe());
         self.counters.redis_up.set(i64::from(redis.is_ok()));
         self.counters.database_up.set(i64::from(database.is_ok()));
         let mut down = Vec::new();
-        if database.is_err() {
-            down.push(Unready { part: "database", reason: UnreadyReason::Unreachable });
+        if let Err(reason) = database {
+            down.push(Unready { part: "database", reason });
         }
         if let Err(reason) = redis {
             down.push(Unready { part: "redis", reason });

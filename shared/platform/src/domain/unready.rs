@@ -30,12 +30,18 @@ pub enum UnreadyReason {
     WrongPassword,
     /// The server has no database of this name.
     NoSuchDatabase,
-    /// The server has no memory or disk space left for writes.
+    /// The server has no connection, memory or disk space left.
     Full,
     /// The server has started and still reads its data.
     Loading,
     /// There is none.
     Missing,
+    /// A pooler between here and the server shares connections among clients.
+    Pooler,
+    /// The database has no schema: the migrations have not run.
+    SchemaMissing,
+    /// The schema is older than this program: migrations have not run.
+    SchemaOlder,
 }
 
 impl UnreadyReason {
@@ -51,6 +57,9 @@ impl UnreadyReason {
             Self::Full => "full",
             Self::Loading => "loading",
             Self::Missing => "missing",
+            Self::Pooler => "pooler",
+            Self::SchemaMissing => "schema_missing",
+            Self::SchemaOlder => "schema_older",
         }
     }
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Engine, Error, Reply, TRIES, answer::Found, rebuild::Why};
 use crate::{
-    db::Database,
+    db::{Database, Work},
     domain::{LicenseId, SessionKey, Timestamp},
 };
 
@@ -217,9 +217,8 @@ impl Sweeper {
             let now = self.engine.scripts.now().await?;
             let mut client = self.database.client().await?;
             let transaction = client.transaction().await?;
-            let due = transaction.prepare_cached(DUE).await?;
             let moved = self.engine.clocks.moved();
-            let rows = transaction.query(&due, &[&now, &cursor.0, &cursor.1, &BATCH, &moved]).await?;
+            let rows = transaction.query(DUE, &[&now, &cursor.0, &cursor.1, &BATCH, &moved]).await?;
             let Some(last) = rows.last() else { return Ok(false) };
             *cursor = (last.try_get(2)?, last.try_get(0)?);
             let licenses = self.by_license(&rows, now)?;
@@ -299,7 +298,7 @@ impl Sweeper {
 
 /// Writes what Redis said to the locked rows, and names the licenses that Redis must be reminded of.
 async fn write_down(
-    transaction: &deadpool_postgres::Transaction<'_>,
+    transaction: &Work<'_>,
     verdicts: &[Verdict],
     moved: Option<Timestamp>,
     report: &mut SweepReport,
@@ -329,12 +328,10 @@ async fn write_down(
         }
     }
     if !alive.is_empty() {
-        let renew = transaction.prepare_cached(RENEW).await?;
-        report.renewed += transaction.execute(&renew, &[&alive, &until, &since, &moved]).await?;
+        report.renewed += transaction.execute(RENEW, &[&alive, &until, &since, &moved]).await?;
     }
     if !dead.is_empty() {
-        let end = transaction.prepare_cached(END).await?;
-        report.expired += transaction.execute(&end, &[&dead, &at, &ttl, &moved]).await?;
+        report.expired += transaction.execute(END, &[&dead, &at, &ttl, &moved]).await?;
     }
     Ok(forgotten)
 }

@@ -221,8 +221,8 @@ impl Parts for Public {
 
     /// Without Redis nobody is counted, and everybody served.
     async fn unready(&self) -> Vec<Unready> {
-        let ping = self.keys.database().ping().await;
-        ping.err().map(|_| Unready { part: "database", reason: UnreadyReason::Unreachable }).into_iter().collect()
+        let probe = self.keys.database().probe().await;
+        probe.err().map(|reason| Unready { part: "database", reason }).into_iter().collect()
     }
 
     fn limiter(&self) -> Arc<Limiter> {

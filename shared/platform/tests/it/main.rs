@@ -6,6 +6,7 @@ mod audit_writers;
 mod callers;
 mod clocks;
 mod database;
+mod database_outages;
 mod engine;
 mod issuers;
 mod limits;

@@ -59,7 +59,7 @@ use crate::{
     db::{self, Database},
     domain::{
         Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal, SessionKey, TenantId, Timestamp,
-        Unadmitted, Unready, UnreadyReason, Verdict,
+        Unadmitted, Unready, Verdict,
     },
 };
 use answer::Reply;

@@ -39,7 +39,13 @@ pub(super) fn leads_elsewhere(error: &RedisError) -> bool {
     match reason(error) {
         UnreadyReason::ReadOnly | UnreadyReason::WrongPassword | UnreadyReason::Loading => true,
         UnreadyReason::Refused => error.kind() == ErrorKind::Server(ServerErrorKind::ClusterDown),
-        UnreadyReason::Unreachable | UnreadyReason::NoSuchDatabase | UnreadyReason::Full | UnreadyReason::Missing => false,
+        UnreadyReason::Unreachable
+        | UnreadyReason::NoSuchDatabase
+        | UnreadyReason::Full
+        | UnreadyReason::Missing
+        | UnreadyReason::Pooler
+        | UnreadyReason::SchemaMissing
+        | UnreadyReason::SchemaOlder => false,
     }
 }
 

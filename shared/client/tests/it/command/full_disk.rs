@@ -8,7 +8,7 @@ use super::{Machine, done};
 fn drafts(machine: &Machine) -> Vec<String> {
     let names = fs::read_dir(machine.state_folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let is_session = |name: &str| name.starts_with("session.") && !["session.json", "session.lock"].contains(&name);
-    names.filter(|name| is_session(name) || name.ends_with(".next")).collect()
+    names.filter(|name| is_session(name) || name.contains(".next")).collect()
 }
 
 #[tokio::test]

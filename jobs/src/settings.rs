@@ -16,7 +16,7 @@ use crate::{job::Context, meter::Meter};
 /// When leaf keys change.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ScheduleSettings {
-    /// Seconds that a leaf key signs: more than LEAF_PUBLISHED_AHEAD
+    /// Seconds that a leaf key signs: more than `LEAF_PUBLISHED_AHEAD`
     #[arg(long, env = "LEAF_SIGNS_FOR", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     leaf_signs_for: u64,
     /// Seconds that a new leaf key is published before it signs: longer than the 300 that anyone may keep what was published

@@ -24,7 +24,7 @@ pub struct HttpSettings {
     /// Milliseconds that a request may take from its head to its answer
     #[arg(long, env = "REQUEST_TIMEOUT_MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub request_timeout_ms: u64,
-    /// Milliseconds that requests may go on after SIGTERM: at least REQUEST_TIMEOUT_MS. Whoever sends SIGTERM waits for a second
+    /// Milliseconds that requests may go on after SIGTERM: at least `REQUEST_TIMEOUT_MS`. Whoever sends SIGTERM waits for a second
     /// more before SIGKILL
     #[arg(long, env = "SHUTDOWN_GRACE_MS", default_value_t = 8000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub shutdown_grace_ms: u64,

@@ -46,7 +46,7 @@ pub struct TelemetrySettings {
     /// is not set
     #[arg(long, env = "LOG_LEVEL", value_parser = levels)]
     pub(in crate::web) log_level: Option<String>,
-    /// The same, where LOG_LEVEL is not set
+    /// The same, where `LOG_LEVEL` is not set
     #[arg(long, env = "RUST_LOG", value_parser = levels)]
     pub(in crate::web) rust_log: Option<String>,
     /// Google Cloud project, so that Cloud Logging shows each line with its trace

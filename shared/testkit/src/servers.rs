@@ -61,7 +61,7 @@ impl Servers {
         self.services(&["promote"], &[]).await;
     }
 
-    /// Starts a PgBouncer in transaction mode before PostgreSQL, with further lines in its settings, and returns its URL. The one before ends.
+    /// Starts a `PgBouncer` in transaction mode before PostgreSQL, with further lines in its settings, and returns its URL. The one before ends.
     ///
     /// # Panics
     /// If it does not start.

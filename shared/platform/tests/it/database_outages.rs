@@ -25,7 +25,9 @@ fn patient(url: &str) -> Database {
 /// Opens as many connections as the pool may have, and leaves them idle.
 async fn fill(database: &Database) {
     let clients = join_all((0..16).map(|_| database.client())).await;
-    clients.into_iter().for_each(|client| drop(client.unwrap()));
+    for client in clients {
+        drop(client.unwrap());
+    }
     eventually("every connection is idle", async || database.pool_state().idle == 16).await;
 }
 

@@ -99,7 +99,7 @@ impl Rig {
         let engine = engine(&database, &redis, &moved, limits);
         let sweeper = Sweeper::new(Arc::clone(&engine), database.connect(Role::Jobs));
         let owner = database.owner().await;
-        Self { database, clock, redis_clock, database_clock, instance_clock, moved, engine, owner, redis, limits, sweeper }
+        Self { database, clock, redis_clock, database_clock, instance_clock, engine, owner, moved, redis, limits, sweeper }
     }
 
     /// Another container of the same function: a cache and connections of its own.

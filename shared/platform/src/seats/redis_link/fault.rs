@@ -1,7 +1,7 @@
 //! What an error of Redis means: the word for it, what to say of it, and whether another
 //! connection may help.
 
-use std::{error::Error, io};
+use std::{error::Error, io, sync::Arc};
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -77,7 +77,9 @@ fn says(error: &RedisError, word: &str) -> bool {
 
 /// Returns whether the server's certificate or its TLS was not accepted.
 fn is_of_tls(error: &RedisError) -> bool {
-    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    // The crate shares the cause.
+    let shared = error.source().and_then(|source| source.downcast_ref::<Arc<dyn Error + Send + Sync>>());
+    let io = shared.and_then(|cause| cause.downcast_ref::<io::Error>());
     io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData)
 }
 

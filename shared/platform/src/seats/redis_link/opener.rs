@@ -19,7 +19,7 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::fro
 
 /// Opens connections. The server's name is resolved anew for each of them.
 pub(super) enum Opener {
-    Single(Client, Duration),
+    Single(Box<Client>, Duration),
     Cluster(Box<ClusterClient>, Duration),
 }
 
@@ -37,7 +37,8 @@ impl Opener {
         let limit = deadline.min(SILENCE);
         if nodes.len() == 1 {
             let client = single(nodes.remove(0), authority)?;
-            return Ok(Self::Single(Client::open(client.get_connection_info().clone().set_tcp_settings(tcp))?, limit));
+            let client = Client::open(client.get_connection_info().clone().set_tcp_settings(tcp))?;
+            return Ok(Self::Single(Box::new(client), limit));
         }
         let mut builder = ClusterClient::builder(nodes)
             .connection_timeout(limit)

@@ -199,13 +199,12 @@ async fn change(
 ) -> Result<Response, ApiError> {
     let wanted = UserChange::read(asked.fields()?)?;
     let decide = |before: &User| {
-        let role = wanted.role.unwrap_or(before.role);
         if matches!(before.status, UserStatus::Deactivated | UserStatus::Declined) {
             return Err(ApiError::Conflict(Conflict::UserDeactivated));
         }
-        Ok((role, before.status))
+        Ok(before.status)
     };
-    alter(&parts, &changer, id, &version, "user.changed", decide).await
+    alter(&parts, &changer, id, &version, "user.changed", wanted.role, decide).await
 }
 
 /// Shuts a user out, and revokes its tokens and its sessions on licenses that require a token
@@ -230,7 +229,7 @@ async fn deactivate(
     version: IfMatch,
     _: Nothing,
 ) -> Result<Response, ApiError> {
-    alter(&parts, &changer, id, &version, "user.deactivated", |before| Ok((before.role, UserStatus::Deactivated))).await
+    alter(&parts, &changer, id, &version, "user.deactivated", None, |_| Ok(UserStatus::Deactivated)).await
 }
 
 /// Lets a user in again; a user who never accepted, or who declined, is invited again
@@ -257,27 +256,28 @@ async fn reactivate(
 ) -> Result<Response, ApiError> {
     let decide = |before: &User| {
         let is_out = matches!(before.status, UserStatus::Deactivated | UserStatus::Declined);
-        let status = if is_out { UserStatus::Active } else { before.status };
-        Ok((before.role, status))
+        Ok(if is_out { UserStatus::Active } else { before.status })
     };
-    alter(&parts, &changer, id, &version, "user.reactivated", decide).await
+    alter(&parts, &changer, id, &version, "user.reactivated", None, decide).await
 }
 
-/// Makes of a user what is decided, unless the tenant would be left without an owner. What the user may not keep any longer ends with it.
+/// Gives a user another role or status, unless the tenant would be left without an owner. Revokes what the user may not keep.
 async fn alter(
     parts: &AdminParts,
     changer: &Changer,
     id: UserId,
     version: &IfMatch,
     action: &'static str,
-    decide: impl FnOnce(&User) -> Result<(Standing, UserStatus), ApiError>,
+    role: Option<Standing>,
+    decide: impl FnOnce(&User) -> Result<UserStatus, ApiError>,
 ) -> Result<Response, ApiError> {
     let change = changer.begin(parts, Lock::Tenant).await?;
     let before = record::lock(&change, id).await?.ok_or(ApiError::NotFound)?;
+    let role = role.unwrap_or(before.role);
     change.caller().must_manage(before.role)?;
-    version.must_name(before.version)?;
-    let (role, status) = decide(&before)?;
     change.caller().must_manage(role)?;
+    version.must_name(before.version)?;
+    let status = decide(&before)?;
     if (role, status) == (before.role, before.status) {
         return Ok(versioned(before.version, &before));
     }

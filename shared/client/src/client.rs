@@ -57,6 +57,10 @@ pub(crate) struct Core {
     unsettled: Mutex<Vec<Attempt>>,
     /// Sessions that are not wanted and could not be released.
     left: Mutex<Vec<Secret>>,
+    /// Sessions that are in the caller's hands.
+    saved: Mutex<Vec<Secret>>,
+    /// Why the last change of the state file failed, if it did.
+    unwritten: Mutex<Option<String>>,
 }
 
 /// What is kept on this machine.
@@ -80,9 +84,9 @@ impl Client {
     /// See [`Error`]. If the platform cannot be reached and the lease in the state file still holds, [`Error::OfflineButValid`].
     pub async fn acquire(&self) -> Result<Seat, Error> {
         match self.core.acquire().await {
-            Err(Error::Unreachable { why, retry_after }) => match self.verify_offline() {
+            Err(Error::Unreachable { why, status, retry_after }) => match self.verify_offline() {
                 Ok(Offline { until, .. }) => Err(Error::OfflineButValid { until, why }),
-                Err(_) => Err(Error::Unreachable { why, retry_after }),
+                Err(_) => Err(Error::Unreachable { why, status, retry_after }),
             },
             outcome => outcome,
         }
@@ -97,17 +101,30 @@ impl Client {
         self.core.attach(saved).await
     }
 
-    /// Gives a saved session's seat back, unless another process on this machine sits on it: `false` then. A session that has already
-    /// ended counts as given back.
+    /// Gives a saved session's seat back, unless another process on this machine has the same session. [`Released`] tells what came of it.
     ///
     /// # Errors
     /// If the platform cannot be reached or answers otherwise.
-    pub async fn release(&self, saved: &SavedSession) -> Result<bool, Error> {
+    pub async fn release(&self, saved: &SavedSession) -> Result<Released, Error> {
         self.core.release(saved).await
     }
 
-    /// Releases the sessions that programs on this machine have taken and left behind: they died, or refused what the platform answered
-    /// and could not release it at once. Answers how many there were. The next [`acquire`](Self::acquire) does it by itself.
+    /// Marks a saved session as in the caller's hands, so that this client does not take it for one that a program has left behind when
+    /// it died between saving the session and [`Seat::detach`].
+    pub fn keep(&self, saved: &SavedSession) {
+        lock(&self.core.saved).push(saved.session_id.clone());
+    }
+
+    /// Why the state file could not be written when it was last to be, if it could not. A seat is held all the same; what is missing is
+    /// its proof offline, and what another program needs to find a session that was left behind.
+    #[must_use]
+    pub fn unwritten(&self) -> Option<String> {
+        lock(&self.core.unwritten).clone()
+    }
+
+    /// Releases the sessions that programs on this machine have taken and left behind: they died, also while they waited for the answer to
+    /// an acquire, or refused what the platform answered and could not release it at once. Answers how many were released. The next
+    /// [`acquire`](Self::acquire) does it by itself.
     ///
     /// # Errors
     /// If the platform cannot be reached or answers otherwise.
@@ -145,7 +162,8 @@ impl Core {
         let Some(State { place, .. }) = &self.state else { return Ok(None) };
         place.enter(self.patience).await.map(Some).map_err(|error| match error.kind() {
             ErrorKind::TimedOut => {
-                Error::Unreachable { why: "another process is still giving the seat back".to_owned(), retry_after: None }
+                let why = "another process is still giving the seat back".to_owned();
+                Error::Unreachable { why, status: None, retry_after: None }
             }
             _ => Error::Settings(format!("the seat's lock beside the state file cannot be had: {error}")),
         })
@@ -161,26 +179,42 @@ impl Core {
         let session = self.session(saved)?;
         let presence = self.enter().await?;
         let mut patience = Patience::of(self.patience);
-        let (renewal, lease) = self.renew_now(&session, None, &mut patience).await?;
+        let (renewal, lease) = match self.renew_now(&session, None, &mut patience).await {
+            Ok(renewed) => renewed,
+            Err(error) => {
+                if matches!(error, Error::SessionEnded(_)) {
+                    // Its lease proves nothing any more.
+                    self.forget_id(&session.id).await;
+                }
+                return Err(error);
+            }
+        };
         // Without a slot: whoever saved the session keeps it, and finds it again after a crash.
         Ok(Seat::begin(Arc::clone(self), Taken { session, lease, renewal }, seat::Place { presence, slot: None }))
     }
 
-    async fn release(&self, saved: &SavedSession) -> Result<bool, Error> {
+    async fn release(&self, saved: &SavedSession) -> Result<Released, Error> {
         let presence = self.enter().await?;
         let unit = self.verifier.license(&saved.license, &crate::Expected::default()).map(|license| license.seat_unit);
         // A document that is refused is no reason to keep the seat.
         let shared = !saved.own && unit != Ok(SeatUnit::Process);
-        let released = self.give_back_id(&saved.session_id, shared, presence, self.patience).await?;
-        Ok(released != Released::InUse)
+        self.give_back_id(&saved.session_id, shared, presence, self.patience).await
     }
 
-    /// Changes the state file, if there is one.
-    async fn remember(&self, change: impl FnOnce(&mut Memory) -> Result<(), MemoryError> + Send + 'static) {
-        let Some(State { memory, .. }) = &self.state else { return };
+    /// Changes the state file, if there is one. Answers whether that holds what it should.
+    async fn remember(&self, change: impl FnOnce(&mut Memory) -> Result<(), MemoryError> + Send + 'static) -> bool {
+        let Some(State { memory, .. }) = &self.state else { return true };
         let memory = Arc::clone(memory);
         // A disk that is full must not cost the seat. What is lost is the proof offline, and whoever asks for that is told.
-        let _ = tokio::task::spawn_blocking(move || change(&mut lock(&memory))).await;
+        let changed = tokio::task::spawn_blocking(move || change(&mut lock(&memory))).await;
+        let fault = match changed {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        let is_written = fault.is_none();
+        *lock(&self.unwritten) = fault;
+        is_written
     }
 
     /// Which moment to measure a leap of the machine's clock by.

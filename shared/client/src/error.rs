@@ -11,7 +11,7 @@ use crate::{ClockTurnedBack, Ending, MemoryError, Refusal, Rejected, rfc3339};
 #[non_exhaustive]
 pub enum Error {
     /// Every seat is taken. Try again after `retry_after`, or show who could leave.
-    #[error("every seat is taken: {seats_used} of {seats_total}")]
+    #[error("every seat is taken: {seats_used} of {seats_total}{}", when(*next_expiry_at, *retry_after))]
     NoSeats {
         /// Seats in use.
         seats_used: u32,
@@ -28,6 +28,9 @@ pub enum Error {
     /// The license is suspended.
     #[error("the license is suspended")]
     Suspended,
+    /// The license is revoked for good.
+    #[error("the license is revoked")]
+    Revoked,
     /// The license has not begun yet.
     #[error("the license has not begun yet")]
     NotStarted,
@@ -49,19 +52,21 @@ pub enum Error {
     /// The session that was to be carried on is over. Acquire again.
     #[error("{0}")]
     SessionEnded(Ending),
-    /// The platform cannot be reached, but the last lease still proves a seat on this machine: go on, and try again before it ends.
-    #[error("the platform cannot be reached ({why}), but the last lease holds until {}", rfc3339(*until))]
+    /// No useful answer came, but the last lease still proves a seat on this machine: go on, and try again before it ends.
+    #[error("{why}; but the last lease holds until {}", rfc3339(*until))]
     OfflineButValid {
         /// Until when the last lease holds.
         until: SystemTime,
         /// What stood in the way.
         why: String,
     },
-    /// No useful answer came within the client's patience: no network, a server that is down, or one that asks for less.
-    #[error("the platform cannot be reached: {why}")]
+    /// No useful answer came within the client's patience: no network, a server that is down, or one that asks for fewer requests.
+    #[error("{why}")]
     Unreachable {
         /// What stood in the way at last.
         why: String,
+        /// The HTTP status, if the platform, or a proxy before it, was reached: 429 for too many requests.
+        status: Option<u16>,
         /// How long the platform asks to be left alone, if it said so.
         retry_after: Option<Duration>,
     },
@@ -114,6 +119,7 @@ impl Error {
             Self::NoSeats { .. } => "no_seats_available",
             Self::Expired => "license_expired",
             Self::Suspended => "license_suspended",
+            Self::Revoked => "license_revoked",
             Self::NotStarted => "license_not_started",
             Self::TenantSuspended => "tenant_suspended",
             Self::Blocked => "hardware_blocked",
@@ -121,7 +127,9 @@ impl Error {
             Self::InvalidRequest { .. } => "invalid_request",
             Self::SessionEnded(ending) => ending.code(),
             Self::OfflineButValid { .. } => "offline_but_valid",
-            Self::Unreachable { .. } => "unreachable",
+            Self::Unreachable { status: None, .. } => "unreachable",
+            Self::Unreachable { status: Some(429), .. } => "too_many_requests",
+            Self::Unreachable { status: Some(_), .. } => "unavailable",
             Self::Forged(_) => "forged",
             Self::WrongClock { .. } => "wrong_clock",
             Self::ClockTurnedBack(_) => "clock_turned_back",
@@ -138,6 +146,7 @@ impl Error {
         match why {
             Refusal::Expired => Self::Expired,
             Refusal::Suspended => Self::Suspended,
+            Refusal::Revoked => Self::Revoked,
             Refusal::NotStarted => Self::NotStarted,
             Refusal::TenantSuspended => Self::TenantSuspended,
             Refusal::Blocked => Self::Blocked,
@@ -153,6 +162,13 @@ pub struct FieldFault {
     pub field: String,
     /// What is wanted of it.
     pub message: String,
+}
+
+/// When it is worth asking again.
+fn when(next_expiry_at: Option<SystemTime>, retry_after: Option<Duration>) -> String {
+    let expiry = next_expiry_at.map(|at| format!("; the next falls free by {}", rfc3339(at)));
+    let pause = retry_after.map(|pause| format!("; try again in {} s", pause.as_secs()));
+    expiry.into_iter().chain(pause).collect()
 }
 
 fn told(fields: &[FieldFault]) -> String {

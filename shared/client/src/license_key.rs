@@ -18,8 +18,11 @@ const BECH32M: u32 = 0x2bc8_30a3;
 enum InvalidKey {
     #[error("is empty: a license key is CODI- and 32 letters and digits")]
     Empty,
-    #[error("does not begin with CODI-: a license key is CODI- and 32 letters and digits")]
-    Prefix,
+    #[error(
+        "does not begin with CODI-: character {0}, hyphens and spaces not counted, is the first that is wrong. \
+         A license key is CODI- and 32 letters and digits: copy that alone"
+    )]
+    Prefix(usize),
     #[error(
         "has a wrong character: number {0}, hyphens and spaces not counted, is not one of 0-9 and A-Z \
          without U. Copy the key again"
@@ -39,7 +42,7 @@ impl InvalidKey {
     fn named(self) -> (&'static str, Option<usize>) {
         match self {
             Self::Empty => ("empty", None),
-            Self::Prefix => ("prefix", None),
+            Self::Prefix(at) => ("prefix", Some(at)),
             Self::Symbol(at) => ("symbol", Some(at)),
             Self::TooShort(_) => ("too_short", None),
             Self::TooLong(_) => ("too_long", None),
@@ -66,12 +69,10 @@ fn canonical(text: &str) -> Result<String, InvalidKey> {
     if symbols.is_empty() {
         return Err(InvalidKey::Empty);
     }
-    let prefix = if has_prefix(&symbols) {
-        PREFIX.len()
-    } else if symbols.len() == SYMBOLS {
-        0
-    } else {
-        return Err(InvalidKey::Prefix);
+    let prefix = match common_prefix(&symbols) {
+        whole if whole == PREFIX.len() => whole,
+        _ if symbols.len() == SYMBOLS => 0,
+        right => return Err(InvalidKey::Prefix(right + 1)),
     };
     let mut values = Vec::with_capacity(SYMBOLS);
     for (at, symbol) in symbols.iter().enumerate().skip(prefix) {
@@ -93,14 +94,11 @@ fn canonical(text: &str) -> Result<String, InvalidKey> {
     Ok(key)
 }
 
-/// Whether it begins with the prefix; in a text of the right length also with what looks like it.
-fn has_prefix(symbols: &[char]) -> bool {
+/// How many symbols are the prefix's, from the first on; in a text of the right length also what looks like them.
+fn common_prefix(symbols: &[char]) -> usize {
     let is_whole = symbols.len() == PREFIX.len() + SYMBOLS;
-    symbols.len() >= PREFIX.len()
-        && PREFIX
-            .iter()
-            .zip(symbols)
-            .all(|(wanted, symbol)| symbol.eq_ignore_ascii_case(wanted) || (is_whole && value(*symbol) == value(*wanted)))
+    let is_right = |wanted: char, symbol: char| symbol.eq_ignore_ascii_case(&wanted) || (is_whole && value(symbol) == value(wanted));
+    PREFIX.iter().zip(symbols).take_while(|(wanted, symbol)| is_right(**wanted, **symbol)).count()
 }
 
 /// The value of a symbol, in either case; O is read as 0, I and L as 1.

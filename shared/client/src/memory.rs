@@ -13,6 +13,7 @@ use std::{
 
 use crate::{LeaseClaims, LicenseClaims, PublishedKeys, RevocationList};
 use file::{Found, StateFile};
+pub(crate) use state::Asked;
 use state::State;
 
 /// The file cannot be read or written.
@@ -123,14 +124,41 @@ impl Memory {
         self.change(|state| state.keep_certificate(certificate))
     }
 
-    /// Notes that the program in this slot has taken a session.
-    pub(crate) fn note_taken(&mut self, slot: &str, session_id: &str) -> Result<(), MemoryError> {
-        self.change(|state| state.note_taken(slot, session_id))
+    /// Drops the leases that a device has of all sessions but one.
+    pub(crate) fn forget_others(&mut self, license_id: &str, hardware_sha256: &str, session_id: &str) -> Result<(), MemoryError> {
+        self.change(|state| state.forget_others(license_id, hardware_sha256, session_id))
+    }
+
+    /// Notes what the program in this slot is about to ask for.
+    pub(crate) fn note_asked(&mut self, slot: &str, asked: Asked) -> Result<(), MemoryError> {
+        self.change(|state| state.note_asked(slot, asked))
+    }
+
+    /// Notes that it is known what became of what was asked for.
+    pub(crate) fn forget_asked(&mut self, slot: &str, idempotency_key: &str) -> Result<(), MemoryError> {
+        self.change(|state| state.forget_asked(slot, idempotency_key))
+    }
+
+    /// Notes that the program in this slot has taken a session, by what it had asked for with this key.
+    pub(crate) fn note_taken(&mut self, slot: &str, session_id: &str, idempotency_key: &str) -> Result<(), MemoryError> {
+        self.change(|state| {
+            state.note_taken(slot, session_id);
+            state.forget_asked(slot, idempotency_key);
+        })
     }
 
     /// Takes a session off the slot's list: it was given back, or handed to somebody else.
     pub(crate) fn leave_slot(&mut self, slot: &str, session_id: &str) -> Result<(), MemoryError> {
         self.change(|state| state.leave_slot(slot, session_id))
+    }
+
+    /// The slots whose names begin so, with what was asked for in each and not answered, as the file has them now.
+    pub(crate) fn asked(&mut self, prefix: &str) -> Vec<(String, Vec<Asked>)> {
+        if let Ok(Found::State(on_disk)) = self.file.read() {
+            self.state = on_disk.not_before(&self.state);
+        }
+        let slots = self.state.asked.iter().filter(|(slot, _)| slot.starts_with(prefix));
+        slots.map(|(slot, asked)| (slot.clone(), asked.clone())).collect()
     }
 
     /// The slots whose names begin so, with the sessions taken in each, as the file has them now.

@@ -29,6 +29,7 @@ impl Backoff {
 /// Tries of one operation, up to a moment.
 #[derive(Debug)]
 pub(crate) struct Patience {
+    whole: Duration,
     ends: Instant,
     backoff: Backoff,
 }
@@ -37,7 +38,7 @@ impl Patience {
     const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
     pub(crate) fn of(patience: Duration) -> Self {
-        Self { ends: Instant::now() + patience, backoff: Backoff::up_to(Self::LONGEST_PAUSE) }
+        Self { whole: patience, ends: Instant::now() + patience, backoff: Backoff::up_to(Self::LONGEST_PAUSE) }
     }
 
     pub(crate) fn left(&self) -> Duration {
@@ -51,7 +52,13 @@ impl Patience {
         }
         let pause = self.backoff.pause(failure.retry_after());
         if pause >= self.left() {
-            return Err(failure.into());
+            return Err(match failure.unreachable() {
+                Error::Unreachable { why, status, retry_after: Some(asked) } if asked >= self.left() => {
+                    let why = format!("{why}, which is longer than the patience ({} s)", self.whole.as_secs());
+                    Error::Unreachable { why, status, retry_after: Some(asked) }
+                }
+                error => error,
+            });
         }
         tokio::time::sleep(pause).await;
         Ok(())

@@ -54,6 +54,11 @@ impl Place {
         if self.license_id().as_deref() == Some(license_id) { Ok(()) } else { std::fs::write(self.license_file(), license_id) }
     }
 
+    /// Has the key open no license that is known, so that nothing is proven by what is kept of it.
+    pub(crate) fn forget_license(&self) -> io::Result<()> {
+        std::fs::remove_file(self.license_file())
+    }
+
     /// What the names of its slots begin with.
     pub(crate) fn slots(&self) -> String {
         format!("{}.", self.name)

@@ -58,7 +58,7 @@ pub enum Released {
 #[derive(Debug, Default)]
 pub(crate) struct Place {
     pub(crate) presence: Option<Presence>,
-    pub(crate) slot: Option<Slot>,
+    pub(crate) slot: Option<Arc<Slot>>,
 }
 
 /// What the seat and its keeper share.
@@ -66,7 +66,7 @@ struct Held {
     sessions: Sessions,
     latest: Mutex<Latest>,
     presence: Mutex<Option<Presence>>,
-    slot: Option<Slot>,
+    slot: Option<Arc<Slot>>,
     /// The platform has ended the latest session.
     ended: AtomicBool,
     status: watch::Sender<SeatStatus>,
@@ -193,6 +193,14 @@ impl Seat {
         let Self { core, held, task, stop, .. } = self;
         end(task, stop).await;
         held.give_back(&core, patience).await
+    }
+
+    /// What another process needs to carry the session on. A program that saves it before it calls [`detach`](Self::detach) leaves no
+    /// session that nobody knows, wherever it dies.
+    #[must_use]
+    pub fn saved(&self) -> SavedSession {
+        let session = self.held.sessions.latest();
+        SavedSession { session_id: session.id.clone(), license: session.license_token.clone(), own: session.own }
     }
 
     /// Stops the heartbeats and leaves the session as it is, for [`Client::attach`](crate::Client::attach) before it expires.

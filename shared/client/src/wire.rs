@@ -87,6 +87,8 @@ pub(crate) enum Published {
 /// Why a call brought nothing.
 #[derive(Debug)]
 pub(crate) enum Failure {
+    /// No connection: the request was not sent.
+    NoConnection(String),
     /// No answer, or none that can be understood: whether the request was carried out is not known.
     NoAnswer(String),
     /// The platform said no.
@@ -97,7 +99,7 @@ impl Failure {
     /// Whether another try may succeed.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::NoAnswer(_) => true,
+            Self::NoConnection(_) | Self::NoAnswer(_) => true,
             Self::Problem(problem) => problem.status >= 500 || matches!(problem.status, 408 | 409 | 425 | 429),
         }
     }
@@ -105,30 +107,58 @@ impl Failure {
     /// How long the platform asks to be left alone.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::NoAnswer(_) => None,
+            Self::NoConnection(_) | Self::NoAnswer(_) => None,
             Self::Problem(problem) => problem.retry_after,
         }
     }
 
-    /// What happened, in a few words.
-    pub(crate) fn why(&self) -> String {
+    /// Whether the platform may have done what was asked for.
+    pub(crate) fn may_be_done(&self) -> bool {
         match self {
-            Self::NoAnswer(why) => why.clone(),
-            Self::Problem(problem) => match &problem.code {
-                Some(code) => format!("it answers {} ({code})", problem.status),
-                None => format!("it answers {}", problem.status),
-            },
+            Self::NoConnection(_) => false,
+            Self::NoAnswer(_) => true,
+            // A request over a limit goes no further. Any other may have been cut short by a proxy.
+            Self::Problem(problem) => problem.status >= 500 || matches!(problem.status, 408 | 409 | 425),
         }
+    }
+
+    /// The HTTP status, if the platform was reached.
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::NoConnection(_) | Self::NoAnswer(_) => None,
+            Self::Problem(problem) => Some(problem.status),
+        }
+    }
+
+    /// What happened, in one clause.
+    pub(crate) fn why(&self) -> String {
+        let (problem, code) = match self {
+            Self::NoConnection(why) | Self::NoAnswer(why) => return why.clone(),
+            Self::Problem(problem) => (problem, problem.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default()),
+        };
+        let what = match problem.status {
+            429 => "too many requests from this address or for this license".to_owned(),
+            status => format!("the platform answers {status}{code}"),
+        };
+        match problem.retry_after {
+            Some(pause) => format!("{what}: try again in {} s", pause.as_secs()),
+            None => what,
+        }
+    }
+
+    /// The error once there is no more time to try.
+    pub(crate) fn unreachable(&self) -> Error {
+        Error::Unreachable { why: self.why(), status: self.status(), retry_after: self.retry_after() }
     }
 }
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         if failure.may_pass() {
-            return Self::Unreachable { why: failure.why(), retry_after: failure.retry_after() };
+            return failure.unreachable();
         }
         match failure {
-            Failure::NoAnswer(why) => Self::Unreachable { why, retry_after: None },
+            Failure::NoConnection(_) | Failure::NoAnswer(_) => failure.unreachable(),
             Failure::Problem(problem) => match (problem.status, problem.code.as_deref()) {
                 (400, _) => Self::InvalidRequest { fields: problem.errors },
                 (402, _) => Self::NoSeats {
@@ -212,7 +242,10 @@ impl Http {
 }
 
 async fn send(request: RequestBuilder) -> Result<Response, Failure> {
-    request.send().await.map_err(|error| Failure::NoAnswer(reason(error)))
+    request.send().await.map_err(|error| {
+        let failure = if error.is_connect() { Failure::NoConnection } else { Failure::NoAnswer };
+        failure(unreachable(error))
+    })
 }
 
 /// The answer in a success, the problem in anything else.
@@ -221,7 +254,7 @@ async fn understood<A: DeserializeOwned>(response: Response) -> Result<A, Failur
     let retry_after = retry_after(response.headers());
     if status.is_success() {
         let body = read(response).await?;
-        return serde_json::from_slice(&body).map_err(|error| Failure::NoAnswer(format!("the answer cannot be read: {error}")));
+        return serde_json::from_slice(&body).map_err(|error| Failure::NoAnswer(format!("the platform's answer cannot be read: {error}")));
     }
     // A proxy's error page is no problem document, but its status says enough.
     let problem: Problem = read(response).await.ok().and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default();
@@ -230,10 +263,10 @@ async fn understood<A: DeserializeOwned>(response: Response) -> Result<A, Failur
 
 async fn read(mut response: Response) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Failure::NoAnswer(reason(error)))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| Failure::NoAnswer(unreachable(error)))? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_ANSWER {
-            return Err(Failure::NoAnswer("the answer does not end".to_owned()));
+            return Err(Failure::NoAnswer("the platform's answer does not end".to_owned()));
         }
     }
     Ok(body)
@@ -243,6 +276,10 @@ async fn read(mut response: Response) -> Result<Vec<u8>, Failure> {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
+}
+
+fn unreachable(error: reqwest::Error) -> String {
+    format!("the platform cannot be reached: {}", reason(error))
 }
 
 /// The error with its causes, which is where reqwest says what happened, and without the URL, which may hold a password.

@@ -87,7 +87,7 @@ async fn a_license_lives_from_its_issue_until_it_is_revoked_for_good() {
     assert!(matches!(rig.acquire(&ours, "two").await, Acquired::Granted(_)));
     assert!(matches!(beats(&rig, session).await, Heartbeat::Renewed(_)));
     assert_eq!(suspend("revoke", "\"4\"").await, "revoked");
-    assert!(matches!(rig.acquire(&ours, "two").await, Acquired::Refused(Refusal::Suspended)));
+    assert!(matches!(rig.acquire(&ours, "two").await, Acquired::Refused(Refusal::Revoked)));
 
     for verb in ["suspend", "reinstate", "rotate-key"] {
         rig.change(&rig.staff, "POST", &format!("{}/{verb}", path(&ours)), None).await.assert_problem(409, "license_revoked");

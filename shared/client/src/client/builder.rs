@@ -196,6 +196,8 @@ impl Builder {
             asking: tokio::sync::Mutex::default(),
             unsettled: Mutex::default(),
             left: Mutex::default(),
+            saved: Mutex::default(),
+            unwritten: Mutex::default(),
         };
         Ok(Client { core: Arc::new(core) })
     }

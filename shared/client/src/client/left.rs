@@ -3,7 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Core, Session, State, lock};
+use super::{
+    Core, Session, State,
+    acquire::{Attempt, Current},
+    lock,
+    renew::claimed,
+};
 use crate::{
     Error, Released, SeatUnit,
     patience::Patience,
@@ -31,30 +36,55 @@ impl Unwanted {
 }
 
 impl Core {
-    /// A slot for a program that begins, and the sessions that were left behind in it or by this client.
-    pub(super) fn claim_slot(&self) -> (Option<Slot>, Vec<Secret>) {
+    /// A slot for a program that begins, the sessions that were left behind in it or by this client, and an acquire of which it is not
+    /// known what became of it.
+    pub(super) fn claim_slot(&self) -> (Option<Arc<Slot>>, Vec<Secret>, Option<Attempt>) {
         let mut left = std::mem::take(&mut *lock(&self.left));
-        let Some(State { memory, place }) = &self.state else { return (None, left) };
-        let taken = lock(memory).taken(&place.slots());
-        let slot = Slot::claim(place, taken.iter().map(|(slot, _)| slot.clone()));
-        if let Some(slot) = &slot {
-            // Once more: until the slot was claimed, its program may have lived.
-            left.extend(left_in(slot, lock(memory).taken(&place.slots())));
-        }
-        (slot, left)
+        let unsettled = lock(&self.unsettled).pop();
+        let Some(State { place, .. }) = &self.state else { return (None, left, unsettled) };
+        let of_unsettled = unsettled.as_ref().and_then(|attempt| attempt.slot.clone());
+        let slot = of_unsettled.or_else(|| Slot::claim(place, self.slots_in_use().into_iter()).map(Arc::new));
+        let Some(slot) = slot else { return (None, left, unsettled) };
+        // Once more: until the slot was claimed, its program may have lived.
+        left.extend(self.left_in(&slot));
+        let attempt = unsettled.or_else(|| self.asked_in(&slot).pop());
+        (Some(slot), left, attempt)
     }
 
-    pub(super) async fn note_taken(&self, slot: Option<&Slot>, id: &Secret) {
-        let Some(slot) = slot.map(|slot| slot.name().to_owned()) else { return };
-        let id = id.clone();
-        self.remember(move |memory| memory.note_taken(&slot, id.expose())).await;
+    /// The slots that something stands under in the state file.
+    fn slots_in_use(&self) -> Vec<String> {
+        let Some(State { memory, place }) = &self.state else { return Vec::new() };
+        let mut memory = lock(memory);
+        let mut slots: Vec<String> = memory.asked(&place.slots()).into_iter().map(|(slot, _)| slot).collect();
+        slots.extend(memory.taken(&place.slots()).into_iter().map(|(slot, _)| slot));
+        slots.dedup();
+        slots
+    }
+
+    /// The sessions that were left behind in a slot. One that stands in another slot too is shared by a program that may run: older
+    /// platforms give one to all programs of a device.
+    fn left_in(&self, slot: &Slot) -> Vec<Secret> {
+        let Some(State { memory, place }) = &self.state else { return Vec::new() };
+        let taken = lock(memory).taken(&place.slots());
+        let (own, others): (Vec<_>, Vec<_>) = taken.into_iter().partition(|(name, _)| name == slot.name());
+        let is_shared = |id: &String| others.iter().any(|(_, ids)| ids.contains(id));
+        let left = own.into_iter().flat_map(|(_, ids)| ids).filter(|id| !is_shared(id)).map(Secret::new);
+        let saved = lock(&self.saved);
+        left.filter(|id| !saved.contains(id)).collect()
+    }
+
+    /// The acquires of which it is not known what became of them.
+    fn asked_in(&self, slot: &Slot) -> Vec<Attempt> {
+        let Some(State { memory, place }) = &self.state else { return Vec::new() };
+        let asked = lock(memory).asked(&place.slots());
+        asked.into_iter().filter(|(name, _)| name == slot.name()).flat_map(|(_, asked)| asked).map(Attempt::taken_over).collect()
     }
 
     /// Takes a session off a slot's list: it is nobody's any more, or in other hands.
-    pub(crate) async fn leave_slot(&self, slot: Option<&Slot>, id: &Secret) {
-        let Some(slot) = slot.map(|slot| slot.name().to_owned()) else { return };
+    pub(crate) async fn leave_slot(&self, slot: Option<&Arc<Slot>>, id: &Secret) {
+        let Some(slot) = slot.cloned() else { return };
         let id = id.clone();
-        self.remember(move |memory| memory.leave_slot(&slot, id.expose())).await;
+        self.remember(move |memory| memory.leave_slot(slot.name(), id.expose())).await;
     }
 
     /// Releases a session that is not wanted, as well as it can be done now. If it fails, the next acquire or
@@ -74,11 +104,11 @@ impl Core {
     }
 
     /// Releases sessions that were left behind, in the background; one that the platform has ended already is only taken off the list.
-    pub(super) fn release_left(self: &Arc<Self>, slot: Option<&Slot>, left: Vec<Secret>, ended: Option<Secret>) {
+    pub(super) fn release_left(self: &Arc<Self>, slot: Option<&Arc<Slot>>, left: Vec<Secret>, ended: Option<Secret>) {
         if left.is_empty() {
             return;
         }
-        let (core, slot) = (Arc::clone(self), slot.map(|slot| slot.name().to_owned()));
+        let (core, slot) = (Arc::clone(self), slot.cloned());
         tokio::spawn(async move {
             for id in left {
                 if ended.as_ref() == Some(&id) {
@@ -90,24 +120,52 @@ impl Core {
         });
     }
 
-    /// Releases what programs that run no more have left behind, and answers how many sessions that were.
+    /// Releases what programs that run no more have left behind, and answers how many sessions were released.
     pub(super) async fn release_left_behind(&self) -> Result<usize, Error> {
         let mut released = 0;
-        let of_this = std::mem::take(&mut *lock(&self.left));
-        for id in of_this {
-            self.release_id(&id, self.patience).await?;
-            released += 1;
+        loop {
+            let next = lock(&self.left).last().cloned();
+            let Some(id) = next else { break };
+            released += usize::from(self.release_id(&id, self.patience).await? == Released::Released);
+            lock(&self.left).retain(|left| *left != id);
         }
-        let Some(State { memory, place }) = &self.state else { return Ok(released) };
-        let slots = lock(memory).taken(&place.slots());
-        for (name, _) in slots {
+        loop {
+            let next = lock(&self.unsettled).pop();
+            let Some(attempt) = next else { break };
+            let slot = attempt.slot.clone();
+            released += usize::from(self.undo(slot.as_ref(), attempt).await? == Released::Released);
+        }
+        let Some(State { place, .. }) = &self.state else { return Ok(released) };
+        for name in self.slots_in_use() {
             // One whose program runs is none of ours.
-            let Ok(slot) = Slot::lock(place, name) else { continue };
-            let left = left_in(&slot, lock(memory).taken(&place.slots()));
-            for id in left {
-                self.release_id(&id, self.patience).await?;
-                released += 1;
+            let Ok(slot) = Slot::lock(place, name).map(Arc::new) else { continue };
+            for attempt in self.asked_in(&slot) {
+                released += usize::from(self.undo(Some(&slot), attempt).await? == Released::Released);
             }
+            for id in self.left_in(&slot) {
+                released += usize::from(self.release_id(&id, self.patience).await? == Released::Released);
+            }
+        }
+        Ok(released)
+    }
+
+    /// Asks once more what an acquire asked of which it is not known what became of it, and releases the session that it is answered with:
+    /// the one that it took then, if it did.
+    async fn undo(&self, slot: Option<&Arc<Slot>>, attempt: Attempt) -> Result<Released, Error> {
+        let presence = self.enter().await?;
+        let mut current = Current::earlier(self, slot, attempt);
+        let answer = match self.ask(&mut current, &mut Patience::of(self.patience)).await {
+            Ok(received) => received.answer,
+            Err(error @ Error::Unreachable { .. }) => return Err(error),
+            // It was refused: then it has taken nothing.
+            Err(_) => return Ok(Released::AlreadyEnded),
+        };
+        let Unwanted { id, own } = Unwanted::of(&answer);
+        current.note_taken(&id).await;
+        current.settle().await;
+        let released = self.give_back_id(&id, !own, presence, self.patience).await?;
+        if released == Released::InUse {
+            self.leave_slot(slot, &id).await;
         }
         Ok(released)
     }
@@ -140,7 +198,11 @@ impl Core {
         let mut patience = Patience::of(patience);
         let released = loop {
             match self.http.release(id.expose(), patience.left()).await {
-                Ok(_) => break Released::Released,
+                // Absent from older platforms, of which a release is all that is known.
+                Ok(received) if received.answer.ended_reason.as_deref().is_none_or(|reason| reason == "released") => {
+                    break Released::Released;
+                }
+                Ok(_) => break Released::AlreadyEnded,
                 // 400: it came with an answer that was refused, and is no session id at all.
                 Err(Failure::Problem(problem)) if matches!(problem.status, 400 | 404 | 410) && problem.code.is_some() => {
                     break Released::AlreadyEnded;
@@ -152,17 +214,19 @@ impl Core {
         Ok(released)
     }
 
-    /// Keeps nothing of a session that is over.
+    /// Keeps nothing of a session that is over. If that cannot be written, as on a full disk, what is kept must prove nothing all the same:
+    /// then the file goes that names the license, which needs no space.
     pub(crate) async fn forget_id(&self, id: &Secret) {
-        let id = id.clone();
-        self.remember(move |memory| memory.forget_session(id.expose())).await;
+        let gone = id.clone();
+        if self.remember(move |memory| memory.forget_session(gone.expose())).await {
+            return;
+        }
+        let lease = self.kept().lease.and_then(|token| claimed(&token));
+        if let Some(State { place, .. }) = &self.state
+            && lease.is_some_and(|lease| lease.session_id == id.expose())
+        {
+            // If not even that can be done, the lease ends by itself.
+            let _ = place.forget_license();
+        }
     }
-}
-
-/// The sessions that were left behind in a slot. One that stands in another slot too is shared by a program that may run: older
-/// platforms give one to all programs of a device.
-fn left_in(slot: &Slot, taken: Vec<(String, Vec<String>)>) -> Vec<Secret> {
-    let (own, others): (Vec<_>, Vec<_>) = taken.into_iter().partition(|(name, _)| name == slot.name());
-    let is_shared = |id: &String| others.iter().any(|(_, ids)| ids.contains(id));
-    own.into_iter().flat_map(|(_, ids)| ids).filter(|id| !is_shared(id)).map(Secret::new).collect()
 }

@@ -112,7 +112,7 @@ impl Core {
             return Ok(());
         }
         if let Some(left) = not_before.map(|moment| moment.saturating_duration_since(Instant::now())) {
-            let why = format!("its keys cannot be had for another {} s", left.as_secs());
+            let why = format!("the platform's keys cannot be had for another {} s", left.as_secs());
             return Err(Doubt::Failure(Failure::NoAnswer(why)));
         }
         let limit = if must { Duration::MAX } else { SHORT };

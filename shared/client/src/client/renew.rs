@@ -107,7 +107,7 @@ impl Core {
                 Ok((renewal, Some(lease))) => return Ok((renewal, lease)),
                 Ok((renewal, None)) => match at_hand {
                     Some(lease) => return Ok((renewal, lease.clone())),
-                    None => Failure::NoAnswer("no lease can be had that can be verified".to_owned()),
+                    None => Failure::NoAnswer("the platform sends no lease that can be verified".to_owned()),
                 },
                 Err(Doubt::Failure(failure)) => failure,
                 Err(doubt) => return Err(doubt.into()),

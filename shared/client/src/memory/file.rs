@@ -69,10 +69,14 @@ impl StateFile {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
+        let bytes = serde_json::to_vec_pretty(state)?;
         let mut file = private().create_new(true).write(true).open(&next)?;
-        file.write_all(&serde_json::to_vec_pretty(state)?)?;
-        file.sync_all()?;
-        fs::rename(&next, &self.path)
+        let replaced = file.write_all(&bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&next, &self.path));
+        if replaced.is_err() {
+            // What is left of it helps nobody.
+            let _ = fs::remove_file(&next);
+        }
+        replaced
     }
 
     fn beside(&self, ending: &str) -> PathBuf {

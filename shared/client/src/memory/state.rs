@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LeaseClaims, LicenseClaims, PublishedKeys, RevocationList};
+use crate::{LeaseClaims, LicenseClaims, PublishedKeys, RevocationList, secret::Secret};
 
 /// Certificates kept. The platform publishes two or three; two processes that fetched at different times may know a few more.
 const MAX_CERTIFICATES: usize = 16;
@@ -34,6 +34,18 @@ pub(super) struct State {
     /// Sessions that programs have taken and not given back, the latest last, by the program's slot.
     #[serde(default)]
     pub(super) taken: BTreeMap<String, Vec<String>>,
+    /// Acquires that programs were about to send, and of which it is not known what became of them, by the program's slot.
+    #[serde(default)]
+    pub(super) asked: BTreeMap<String, Vec<Asked>>,
+}
+
+/// What makes an acquire the same when it is sent once more: with the license key and the hardware id, all that it says.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Asked {
+    pub(crate) idempotency_key: String,
+    pub(crate) nonce: String,
+    pub(crate) user_email: String,
+    pub(crate) replaces: Option<Secret>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -126,12 +138,35 @@ impl State {
         }
     }
 
+    pub(super) fn forget_others(&mut self, license_id: &str, hardware_sha256: &str, session_id: &str) {
+        let Some(license) = self.licenses.get_mut(license_id) else { return };
+        license.others.retain(|other| other.hardware_sha256 != hardware_sha256 || other.lease.session_id == session_id);
+        license.leases.retain(|hardware, lease| hardware != hardware_sha256 || lease.session_id == session_id);
+    }
+
     pub(super) fn note_taken(&mut self, slot: &str, session_id: &str) {
         let taken = self.taken.entry(slot.to_owned()).or_default();
         taken.retain(|id| id != session_id);
         taken.push(session_id.to_owned());
         let too_many = taken.len().saturating_sub(MAX_TAKEN);
         taken.drain(..too_many);
+    }
+
+    pub(super) fn note_asked(&mut self, slot: &str, asked: Asked) {
+        let all = self.asked.entry(slot.to_owned()).or_default();
+        all.retain(|other| other.idempotency_key != asked.idempotency_key);
+        all.push(asked);
+        let too_many = all.len().saturating_sub(MAX_TAKEN);
+        all.drain(..too_many);
+    }
+
+    pub(super) fn forget_asked(&mut self, slot: &str, idempotency_key: &str) {
+        if let Some(asked) = self.asked.get_mut(slot) {
+            asked.retain(|asked| asked.idempotency_key != idempotency_key);
+            if asked.is_empty() {
+                self.asked.remove(slot);
+            }
+        }
     }
 
     pub(super) fn leave_slot(&mut self, slot: &str, session_id: &str) {

@@ -111,7 +111,9 @@ impl Keeper {
                     Err(why) => return why,
                 },
                 // The seat's end cut this try short: what went wrong before tells more.
-                Err(Doubt::Failure(Failure::NoAnswer(_))) if !left.is_zero() && self.trouble.is_some() && self.until.left().is_zero() => {
+                Err(Doubt::Failure(Failure::NoConnection(_) | Failure::NoAnswer(_)))
+                    if !left.is_zero() && self.trouble.is_some() && self.until.left().is_zero() =>
+                {
                     Duration::ZERO
                 }
                 Err(Doubt::Failure(failure)) => self.failed(Trouble::Unreachable(failure.why()), failure.retry_after()),
@@ -140,7 +142,7 @@ impl Keeper {
             Ending::Released | Ending::Revoked => return Err(Loss::Ended(ending)),
             Ending::Expired | Ending::Unknown => {}
         }
-        match self.core.take_seat(self.held.slot.as_ref(), self.held.left()).await {
+        match self.core.retake_seat(self.held.slot.as_ref(), self.held.left()).await {
             Ok(Taken { session, lease, renewal }) => {
                 let seat = lease.claims.seat;
                 self.core.forget_id(&self.held.sessions.latest().id).await;
@@ -161,7 +163,7 @@ impl Keeper {
 
     fn renewed(&mut self, renewal: Renewal, lease: Option<Lease>) -> Duration {
         if lease.is_none() && self.signed.elapsed() > UNSIGNED_FOR {
-            return self.failed(Trouble::Unreachable("it has signed nothing for a day".to_owned()), None);
+            return self.failed(Trouble::Unreachable("the platform has signed nothing for a day".to_owned()), None);
         }
         {
             let mut latest = self.held.latest();

@@ -42,8 +42,8 @@ pub enum SeatStatus {
 /// Why a heartbeat did not succeed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Trouble {
-    /// No useful answer.
-    #[error("the platform cannot be reached: {0}")]
+    /// No useful answer: the text says whether the platform could not be reached, or what it answers.
+    #[error("{0}")]
     Unreachable(String),
     /// The answer is not to be trusted, and was not counted.
     #[error("the answer is not to be trusted: {0}")]
@@ -62,6 +62,9 @@ pub enum Refusal {
     /// It is suspended.
     #[error("the license is suspended")]
     Suspended,
+    /// It is revoked for good.
+    #[error("the license is revoked")]
+    Revoked,
     /// It has not begun yet.
     #[error("the license has not begun yet")]
     NotStarted,
@@ -81,6 +84,7 @@ impl Refusal {
         match code.as_deref() {
             Some("license_expired") => Self::Expired,
             Some("license_suspended") => Self::Suspended,
+            Some("license_revoked") => Self::Revoked,
             Some("license_not_started") => Self::NotStarted,
             Some("tenant_suspended") => Self::TenantSuspended,
             Some("hardware_blocked") => Self::Blocked,
@@ -135,9 +139,7 @@ pub enum Loss {
     #[error("{0}")]
     Ended(Ending),
     /// The session had ended while this machine was asleep or cut off, and no seat could be taken again.
-    #[error(
-        "{ending} while this machine was asleep or cut off, and no seat could be taken again: {why}. Start the program again once that is mended"
-    )]
+    #[error("{ending} while this machine was asleep or cut off, and no seat could be taken again: {why}")]
     NotRegained {
         /// How the session had ended.
         ending: Ending,

@@ -43,9 +43,12 @@ pub(crate) struct Renewed {
     pub(crate) seats_total: u32,
 }
 
-/// Of a release: that it came is enough.
+/// Of a release.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Released {}
+pub(crate) struct Released {
+    /// How the session ended: `released`, also by an earlier request, `expired` or `revoked`. Absent from older platforms.
+    pub(crate) ended_reason: Option<String>,
+}
 
 /// Of the keys.
 #[derive(Debug, Deserialize)]

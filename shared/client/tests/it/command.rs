@@ -1,5 +1,7 @@
 //! The `seat` command as a process.
 
+mod crashing;
+mod full_disk;
 mod losing;
 mod running;
 mod scripting;
@@ -64,6 +66,19 @@ impl Machine {
     /// The command with nothing but what a customer sets.
     fn seat<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = bare(arguments);
+        self.set_variables(&mut command);
+        command
+    }
+
+    /// The same where no byte can be written to any file, though files can be made and removed: as on a full disk.
+    fn seat_on_full_disk<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = of_program("sh", ["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_seat")]);
+        command.args(arguments);
+        self.set_variables(&mut command);
+        command
+    }
+
+    fn set_variables(&self, command: &mut Command) {
         command
             .env("CODITECT_API_URL", &self.peer.url)
             .env("CODITECT_LICENSE_KEY", KEY)
@@ -71,7 +86,12 @@ impl Machine {
             .env("CODITECT_STATE", self.path("state"))
             .env("CODITECT_HARDWARE_ID", "device-1")
             .env("CODITECT_USER_EMAIL", "ada@example.com");
-        command
+    }
+
+    /// The folder in which the command keeps what belongs to the license key.
+    fn state_folder(&self) -> PathBuf {
+        let entries = fs::read_dir(self.path("state")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap()
     }
 
     async fn done<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Done {
@@ -98,7 +118,11 @@ impl Machine {
 }
 
 fn bare<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_seat"));
+    of_program(env!("CARGO_BIN_EXE_seat"), arguments)
+}
+
+fn of_program<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap()).stdin(Stdio::null()).kill_on_drop(true);
     // Not the foreground group of a terminal that the tests may run in.
     command.process_group(0);

@@ -356,7 +356,7 @@ mod tests {
     fn a_suspended_tenant_outweighs_everything_else() {
         let mut license = license();
         license.status = LicenseStatus::Revoked;
-        assert_eq!(license.standing(), Some(Refusal::Suspended));
+        assert_eq!(license.standing(), Some(Refusal::Revoked));
         license.tenant_status = TenantStatus::Closed;
         assert_eq!(license.standing(), Some(Refusal::TenantSuspended));
     }

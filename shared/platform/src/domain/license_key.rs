@@ -32,9 +32,12 @@ pub enum InvalidLicenseKey {
     /// Nothing is left without white space, hyphens and quotes.
     #[error("is empty: a license key is CODI- and 32 letters and digits")]
     Empty,
-    /// It begins otherwise.
-    #[error("does not begin with CODI-: a license key is CODI- and 32 letters and digits")]
-    Prefix,
+    /// It begins otherwise: the symbol at this position, counted as for `Symbol`, is the first that is wrong.
+    #[error(
+        "does not begin with CODI-: symbol {0} is the first that is wrong \
+         (hyphens and spaces are not counted). A license key is CODI- and 32 letters and digits"
+    )]
+    Prefix(usize),
     /// The symbol at this position, from 1 and without hyphens and white space, stands for nothing.
     #[error(
         "symbol {0} is not one of 0-9 and A-Z without U \
@@ -84,12 +87,10 @@ impl LicenseKey {
             return Err(InvalidLicenseKey::Empty);
         }
         let start = text.chars().filter(is_symbol).take(PREFIX.len());
-        let prefix = if is_prefix(start, count) {
-            PREFIX.len()
-        } else if count == SYMBOLS {
-            0
-        } else {
-            return Err(InvalidLicenseKey::Prefix);
+        let prefix = match common_prefix(start, count) {
+            whole if whole == PREFIX.len() => whole,
+            _ if count == SYMBOLS => 0,
+            right => return Err(InvalidLicenseKey::Prefix(right + 1)),
         };
         let mut values = [0; SYMBOLS];
         for (at, symbol) in text.chars().filter(is_symbol).enumerate().skip(prefix) {
@@ -158,17 +159,17 @@ impl fmt::Debug for LicenseKeyHash {
     }
 }
 
-/// Whether a text of `count` symbols begins with the prefix: as it is written or, where the length
-/// leaves no doubt, with 0 for O and 1 or L for I. A key that was written without its prefix may
+/// How many symbols of a text of `count` symbols are the prefix's, from the first on: as it is
+/// written or, where the length leaves no doubt, with 0 for O and 1 or L for I. A key that was written without its prefix may
 /// begin with `C0D1`.
-fn is_prefix(mut start: impl Iterator<Item = char>, count: usize) -> bool {
-    PREFIX.bytes().all(|wanted| {
-        let symbol = start.next().and_then(|symbol| u8::try_from(symbol).ok());
-        symbol.is_some_and(|symbol| {
-            let is_alike = count == PREFIX.len() + SYMBOLS && base32::value(symbol) == base32::value(wanted);
-            symbol.eq_ignore_ascii_case(&wanted) || is_alike
+fn common_prefix(start: impl Iterator<Item = char>, count: usize) -> usize {
+    let is_right = |(wanted, symbol): &(u8, char)| {
+        u8::try_from(*symbol).is_ok_and(|symbol| {
+            let is_alike = count == PREFIX.len() + SYMBOLS && base32::value(symbol) == base32::value(*wanted);
+            symbol.eq_ignore_ascii_case(wanted) || is_alike
         })
-    })
+    };
+    PREFIX.bytes().zip(start).take_while(is_right).count()
 }
 
 fn letter(value: u8) -> char {
@@ -298,11 +299,13 @@ mod tests {
         for (wrong, fault) in [
             ("", InvalidLicenseKey::Empty),
             (" \u{feff}-\"", InvalidLicenseKey::Empty),
-            ("🔑", InvalidLicenseKey::Prefix),
-            ("\u{0}", InvalidLicenseKey::Prefix),
-            ("hello", InvalidLicenseKey::Prefix),
-            (&key[1..], InvalidLicenseKey::Prefix),
-            (&rest[1..], InvalidLicenseKey::Prefix),
+            ("🔑", InvalidLicenseKey::Prefix(1)),
+            ("\u{0}", InvalidLicenseKey::Prefix(1)),
+            ("hello", InvalidLicenseKey::Prefix(1)),
+            ("co-d", InvalidLicenseKey::Prefix(4)),
+            (&key[1..], InvalidLicenseKey::Prefix(1)),
+            (&format!("7{}", &rest[2..]), InvalidLicenseKey::Prefix(1)),
+            (&format!("<{key}>"), InvalidLicenseKey::Prefix(1)),
             ("CODI", InvalidLicenseKey::TooShort(0)),
             (&key[..43], InvalidLicenseKey::TooShort(31)),
             (&key[..39], InvalidLicenseKey::TooShort(28)),
@@ -332,7 +335,7 @@ mod tests {
                     continue;
                 }
                 Err(InvalidLicenseKey::Empty) => ("empty", serde_json::Value::Null),
-                Err(InvalidLicenseKey::Prefix) => ("prefix", serde_json::Value::Null),
+                Err(InvalidLicenseKey::Prefix(at)) => ("prefix", number(at)),
                 Err(InvalidLicenseKey::Symbol(at)) => ("symbol", number(at)),
                 Err(InvalidLicenseKey::TooShort(_)) => ("too_short", serde_json::Value::Null),
                 Err(InvalidLicenseKey::TooLong(_)) => ("too_long", serde_json::Value::Null),

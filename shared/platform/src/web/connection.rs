@@ -52,23 +52,30 @@ const SERVING: u64 = 1;
 const CLOSED: u64 = 2;
 /// An answer is whole, and its end may still have to be sent.
 const ANSWERED: u64 = 3;
+/// It is open, and nothing has come.
+const SILENT: u64 = 4;
 /// It is idle from this number on: a later one has been idle for a shorter time.
-static IDLE: AtomicU64 = AtomicU64::new(4);
+static IDLE: AtomicU64 = AtomicU64::new(5);
 
 impl Phase {
-    /// A connection on which nothing has come yet: it is idle.
-    pub(super) fn new() -> Self {
-        Self(AtomicU64::new(IDLE.fetch_add(1, Ordering::Relaxed)))
+    pub(super) const fn new() -> Self {
+        Self(AtomicU64::new(SILENT))
+    }
+
+    /// Whether nothing has come on it.
+    pub(super) fn is_silent(&self) -> bool {
+        self.0.load(Ordering::Acquire) == SILENT
     }
 
     /// Since when it is idle, if it is: a smaller number is longer ago.
     pub(super) fn idle_since(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Acquire)).filter(|phase| *phase > ANSWERED)
+        Some(self.0.load(Ordering::Acquire)).filter(|phase| *phase > SILENT)
     }
 
-    /// Closes it, unless a request has come meanwhile.
+    /// Closes it if it is silent or idle: no request has come meanwhile.
     pub(super) fn close_if_idle(&self) -> bool {
-        self.idle_since().is_some_and(|idle| self.leave(idle, CLOSED))
+        let phase = self.0.load(Ordering::Acquire);
+        phase >= SILENT && self.leave(phase, CLOSED)
     }
 
     /// Bytes have come. False: the connection was closed before.
@@ -167,8 +174,6 @@ pub(super) struct Socket<S: Stream> {
     /// Runs out at that moment or before.
     timer: Pin<Box<Sleep>>,
     stalled: Option<Stalled>,
-    /// Nothing has come yet: the time for the head of a request runs from the start.
-    is_new: bool,
     /// The client has sent something of which we may not have read all.
     may_send: bool,
     slot: Option<Slot>,
@@ -182,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 impl<S: Stream> Socket<S> {
     pub(super) fn new(stream: S, phase: Arc<Phase>, patience: Patience, slot: Slot) -> Self {
         let timer = Box::pin(sleep(patience.head));
-        Self { stream: Some(stream), phase, patience, wait: None, timer, stalled: None, is_new: true, may_send: false, slot: Some(slot) }
+        Self { stream: Some(stream), phase, patience, wait: None, timer, stalled: None, may_send: false, slot: Some(slot) }
     }
 
     fn stream(&mut self) -> Pin<&mut S> {
@@ -192,12 +197,11 @@ impl<S: Stream> Socket<S> {
     /// Nothing has come: for what is waited, once that has lasted too long.
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<Wait> {
         let (wait, patience) = match self.phase.0.load(Ordering::Acquire) {
-            HEAD => (Wait::Head, self.patience.head),
+            HEAD | SILENT => (Wait::Head, self.patience.head),
             SERVING | ANSWERED => {
                 self.wait = None;
                 return Poll::Pending;
             }
-            _ if self.is_new => (Wait::Head, self.patience.head),
             _ => {
                 self.may_send = false;
                 (Wait::Request, self.patience.idle)
@@ -256,7 +260,6 @@ impl<S: Stream> AsyncRead for Socket<S> {
             Poll::Ready(Ok(())) => {
                 let is_end = buffer.filled().len() == before;
                 self.may_send = !is_end;
-                self.is_new &= is_end;
                 if !is_end && !self.phase.receive() {
                     buffer.set_filled(before);
                 }

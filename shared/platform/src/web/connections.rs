@@ -3,14 +3,18 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
 };
-use tokio::{sync::Notify, task::AbortHandle, time::timeout};
+use tokio::{
+    sync::Notify,
+    task::AbortHandle,
+    time::{Instant, timeout},
+};
 
 use super::connection::Phase;
 
@@ -18,6 +22,8 @@ use super::connection::Phase;
 const LOOK: Duration = Duration::from_millis(50);
 /// How often to say that there is no room.
 const TELL: Duration = Duration::from_secs(60);
+/// How long nothing may come on a new connection before it makes room for another.
+const SILENT_FOR: Duration = Duration::from_secs(1);
 
 /// What is counted of connections.
 #[derive(Clone, Debug, Default)]
@@ -48,9 +54,18 @@ pub(super) struct Connections {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    known: HashMap<u64, (Arc<Phase>, Option<AbortHandle>)>,
+    known: HashMap<u64, Known>,
     /// When it was last said that there is no room.
     told: Option<Instant>,
+}
+
+/// A connection that is open.
+#[derive(Debug)]
+struct Known {
+    phase: Arc<Phase>,
+    since: Instant,
+    /// What serves it, once that is known.
+    task: Option<AbortHandle>,
 }
 
 impl Connections {
@@ -59,8 +74,8 @@ impl Connections {
     }
 
     /// Waits until there is room for one more. If there is none, the one that has been idle for the
-    /// longest time is closed; while none is idle, the new one waits. A connection on which nothing
-    /// has come yet is idle, too.
+    /// longest time is closed; while none is idle, the new one waits. Before idle ones goes a
+    /// connection on which nothing has come for a second: clients send as soon as they are connected.
     pub(super) async fn room(&self) {
         if !self.has_room() {
             self.meter.crowded.inc();
@@ -72,11 +87,14 @@ impl Connections {
         }
     }
 
-    /// Closes the connection that has been idle for the longest time, if any is.
+    /// Closes the connection that has been silent since it was opened, or idle, for the longest time, if any is.
     pub(super) fn close_idle(&self) {
         self.with(|open| {
-            let idle = open.known.values().filter_map(|(phase, task)| Some((phase.idle_since()?, phase, task.as_ref()?)));
-            if let Some((_, phase, task)) = idle.min_by_key(|(since, ..)| *since)
+            let silent = open.known.iter().filter(|(_, known)| known.phase.is_silent() && known.since.elapsed() >= SILENT_FOR);
+            let silent = silent.min_by_key(|(number, _)| **number).map(|(_, known)| known);
+            let idle = || open.known.values().filter_map(|known| Some((known.phase.idle_since()?, known)));
+            let chosen = silent.or_else(|| idle().min_by_key(|(since, _)| *since).map(|(_, known)| known));
+            if let Some(Known { phase, task: Some(task), .. }) = chosen
                 && phase.close_if_idle()
             {
                 task.abort();
@@ -88,7 +106,7 @@ impl Connections {
     pub(super) fn add(self: &Arc<Self>, phase: &Arc<Phase>) -> Slot {
         let number = self.with(|open| {
             open.next += 1;
-            open.known.insert(open.next, (Arc::clone(phase), None));
+            open.known.insert(open.next, Known { phase: Arc::clone(phase), since: Instant::now(), task: None });
             open.next
         });
         self.meter.open.inc();
@@ -98,8 +116,8 @@ impl Connections {
     /// Tells which task serves a connection.
     pub(super) fn attend(&self, number: u64, task: AbortHandle) {
         self.with(|open| {
-            if let Some((_, known)) = open.known.get_mut(&number) {
-                *known = Some(task);
+            if let Some(known) = open.known.get_mut(&number) {
+                known.task = Some(task);
             }
         });
     }

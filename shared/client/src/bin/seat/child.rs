@@ -149,9 +149,15 @@ impl<'a> Watch<'a> {
                 self.terminate_at = terminates.then(|| Instant::now() + at.left().saturating_sub(self.run.grace));
             }
             SeatStatus::Lost { why } => {
-                self.report.say("lost", &format!("the seat is lost: {why}"), json!({"message": why.to_string()}));
                 // What was taken away on purpose is not taken again.
                 let is_taken_away = matches!(why, Loss::Ended(Ending::Revoked | Ending::Released));
+                let next = match (terminates, why) {
+                    (true, Loss::NotRegained { .. }) => ". Start the program again once that is mended",
+                    (true, _) => "",
+                    (false, _) if is_taken_away => "; the program runs on without one",
+                    (false, _) => "; the program runs on, and a seat is asked for again until there is one",
+                };
+                self.report.say("lost", &format!("the seat is lost: {why}{next}"), json!({"message": why.to_string()}));
                 if terminates && !self.ended_by_us {
                     self.terminate();
                 } else if !terminates && !is_taken_away {

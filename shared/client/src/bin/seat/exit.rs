@@ -8,8 +8,8 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0    done (run: the program's own exit code, 128 and the signal's number if a signal ended it)
   120  no seat is free
-  121  the platform refuses: license expired, suspended or not begun, tenant suspended, machine blocked, unknown key, bad request
-  122  the platform cannot be reached, or answers what nobody expects
+  121  the platform refuses: license expired, suspended, revoked or not begun, tenant suspended, machine blocked, unknown key, bad request
+  122  the platform cannot be reached, asks to be asked later, or answers what nobody expects
   123  not to be trusted: a forged or old answer, a clock that is wrong or was turned back
   124  there is no seat, or no longer one
   125  the command itself failed: arguments, files
@@ -48,6 +48,7 @@ impl Code {
             Error::NoSeats { .. } => Self::NO_SEATS,
             Error::Expired
             | Error::Suspended
+            | Error::Revoked
             | Error::NotStarted
             | Error::TenantSuspended
             | Error::Blocked

@@ -33,6 +33,13 @@ impl Report {
         let _ = if self.to_stderr { writeln!(io::stderr(), "{line}") } else { writeln!(io::stdout(), "{line}") };
     }
 
+    /// Says, for people alone, what went wrong while the command did what it should.
+    pub(crate) fn warn(self, text: &str) {
+        if !self.json {
+            Self { to_stderr: true, ..self }.say("", text, Value::Null);
+        }
+    }
+
     /// Says why the command fails; on standard error for people.
     pub(crate) fn fail(self, failure: &Failure) -> Code {
         let report = Self { to_stderr: self.to_stderr || !self.json, ..self };
@@ -57,6 +64,14 @@ impl Failure {
         Self::Other { code: "settings", text: text.into(), exit: Code::FAILED }
     }
 
+    /// What is said of it.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Library(error) => error.to_string(),
+            Self::Other { text, .. } => text.clone(),
+        }
+    }
+
     fn exit(&self) -> Code {
         match self {
             Self::Library(error) => Code::of_error(error),
@@ -78,6 +93,10 @@ fn facts_of(error: &Error) -> Value {
             facts["seats_used"] = json!(seats_used);
             facts["seats_total"] = json!(seats_total);
             facts["next_expiry_at"] = json!(next_expiry_at.map(rfc3339));
+            facts["retry_after"] = json!(retry_after.map(|pause| pause.as_secs()));
+        }
+        Error::Unreachable { status, retry_after, .. } => {
+            facts["status"] = json!(status);
             facts["retry_after"] = json!(retry_after.map(|pause| pause.as_secs()));
         }
         Error::OfflineButValid { until, .. } => facts["until"] = json!(rfc3339(*until)),

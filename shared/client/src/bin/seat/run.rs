@@ -52,7 +52,7 @@ async fn run(run: &Run, options: &Options, report: Report) -> Result<Code, Failu
 
 /// Gives the seat back, unless `seat acquire` has taken it too. That it could not be told is said and no more: the program has run.
 async fn give_back(setup: &Setup, seat: Seat, report: Report) {
-    if setup.session().is_some_and(|saved| saved.session_id() == seat.session_id()) {
+    if setup.saved().is_some_and(|saved| saved.session.session_id() == seat.session_id()) {
         seat.detach().await;
         return;
     }

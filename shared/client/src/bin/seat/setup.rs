@@ -1,17 +1,19 @@
 //! From arguments to a client, and where its things are kept.
 
 use std::{
-    env, fs,
-    io::{ErrorKind, Write},
+    env,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use coditect_license::{Client, RootKey, SavedSession, canonical_license_key, hardware_sha256, machine_hardware_id};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{arguments::Options, report::Failure};
+use crate::{arguments::Options, exit::Code, report::Failure};
 
 /// A file that the platform's development server writes, with all that a first try needs.
 const DEMO: &str = ".local/demo.json";
@@ -23,6 +25,22 @@ struct Demo {
     api_url: String,
     license_key: String,
     root_jwk: Option<Value>,
+}
+
+/// How often to look whether another command is done.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The least time to wait for it.
+const LEAST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What `seat acquire` leaves for the next command.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Saved {
+    #[serde(flatten)]
+    pub(crate) session: SavedSession,
+    /// Sessions in whose place it was taken, until they are released.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) earlier: Vec<SavedSession>,
 }
 
 /// A client and its folder.
@@ -83,20 +101,48 @@ impl Setup {
         if let Some(url) = &options.keys_url {
             builder = builder.keys_url(url);
         }
-        Ok(Self { client: builder.build()?, folder })
+        let setup = Self { client: builder.build()?, folder };
+        // The client learns from it which session is in a script's hands.
+        setup.saved();
+        Ok(setup)
     }
 
-    /// The session that `seat acquire` left.
-    pub(crate) fn session(&self) -> Option<SavedSession> {
-        serde_json::from_str(&fs::read_to_string(self.session_file()).ok()?).ok()
+    /// Waits for its turn among the commands that read or change what `seat acquire` left. The turn lasts until what is returned is dropped,
+    /// or the process ends. Where no lock can be had, it is none: the command is not to fail for that.
+    pub(crate) async fn turn(&self, patience: Duration) -> Result<Option<File>, Failure> {
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.folder.join("session.lock"));
+        let Ok(lock) = lock else { return Ok(None) };
+        let (begun, patience) = (Instant::now(), patience.max(LEAST_PATIENCE));
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Some(lock)),
+                Err(TryLockError::WouldBlock) if begun.elapsed() < patience => tokio::time::sleep(LOOK_AGAIN).await,
+                Err(TryLockError::WouldBlock) => {
+                    let text = "another seat command is at work on this license and has not ended: try again when it has".to_owned();
+                    return Err(Failure::Other { code: "busy", text, exit: Code::FAILED });
+                }
+                Err(TryLockError::Error(_)) => return Ok(None),
+            }
+        }
     }
 
-    pub(crate) fn save(&self, session: &SavedSession) -> Result<(), Failure> {
-        let text = serde_json::to_string(session).map_err(|error| Failure::setup(error.to_string()))?;
-        let next = self.folder.join(format!("session.{}", std::process::id()));
-        let written = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&next);
-        let written = written.and_then(|mut file| file.write_all(text.as_bytes())).and_then(|()| fs::rename(&next, self.session_file()));
-        written.map_err(|error| unusable(&self.session_file(), &error))
+    /// What `seat acquire` left.
+    pub(crate) fn saved(&self) -> Option<Saved> {
+        let saved: Saved = serde_json::from_str(&fs::read_to_string(self.session_file()).ok()?).ok()?;
+        self.client.keep(&saved.session);
+        Some(saved)
+    }
+
+    /// Replaces what `seat acquire` left, in one step. If it cannot be written, all is as it was.
+    pub(crate) fn save(&self, saved: &Saved) -> Result<(), Failure> {
+        let text = serde_json::to_string(saved).map_err(|error| Failure::setup(error.to_string()))?;
+        let next = self.folder.join("session.json.next");
+        let written = replace(&next, &self.session_file(), text.as_bytes());
+        written.map_err(|error| {
+            // What is left of it helps nobody. It may not be there.
+            let _ = fs::remove_file(&next);
+            unusable(&self.session_file(), &error)
+        })
     }
 
     pub(crate) fn forget(&self) -> Result<(), Failure> {
@@ -109,6 +155,19 @@ impl Setup {
     fn session_file(&self) -> PathBuf {
         self.folder.join("session.json")
     }
+}
+
+/// Writes a file that is its user's alone, and puts it in another's place.
+fn replace(next: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Left by a command that was killed, or put there: never written through.
+    match fs::remove_file(next) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(next)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(next, path)
 }
 
 /// The root that is pinned: a file, or the demo's.

@@ -73,6 +73,30 @@ async fn an_acquire_that_gave_up_is_carried_on_by_the_next() {
 }
 
 #[tokio::test]
+async fn acquire_that_was_cancelled_is_carried_on_with_a_state_file() {
+    let peer = Peer::start(360).await;
+    peer.platform(|platform| platform.license["seat_unit"] = "process".into());
+    peer.fault("acquire", [Fault::Slow(Duration::from_secs(3600)), Fault::Slow(Duration::from_secs(3600))]);
+    let folder = tempfile::tempdir().unwrap();
+    let client = || peer.builder().state(folder.path().join("state.json")).build().unwrap();
+    let first = client();
+    for sent in [1, 2] {
+        tokio::select! {
+            _ = first.acquire() => panic!("there is no answer yet"),
+            () = wait_until("an acquire", || peer.calls("acquire").len() == sent) => {}
+        }
+    }
+    // As long as the first client lives, what it began is its own.
+    let other = client().acquire().await.unwrap();
+    assert_eq!(peer.platform(|platform| platform.sessions.len()), 2);
+    drop(first);
+    let next = client();
+    assert_eq!(next.release_left_behind().await.unwrap(), 1);
+    assert_eq!(peer.platform(|platform| (platform.sessions.len(), platform.alive())), (2, 1));
+    other.release().await.unwrap();
+}
+
+#[tokio::test]
 async fn an_acquire_that_was_cancelled_is_carried_on_by_the_next() {
     let peer = Peer::start(360).await;
     peer.platform(|platform| platform.license["seat_unit"] = "process".into());
@@ -124,8 +148,10 @@ async fn a_server_that_asks_for_more_patience_than_there_is_ends_the_acquire_at_
     // Whoever waited for as long as there is patience would be noticed.
     let client = peer.builder().patience(Duration::from_secs(3000)).build().unwrap();
     let error = must_complete("the refusal", client.acquire()).await.unwrap_err();
-    let Error::Unreachable { retry_after: Some(retry_after), .. } = error else { panic!("{error}") };
-    assert_eq!(retry_after, Duration::from_secs(3600));
+    assert_eq!(error.code(), "too_many_requests");
+    assert!(error.to_string().contains("longer than the patience (3000 s)"), "{error}");
+    let Error::Unreachable { retry_after, status, .. } = error else { panic!("{error}") };
+    assert_eq!((retry_after, status), (Some(Duration::from_secs(3600)), Some(429)));
 }
 
 #[tokio::test]
@@ -139,6 +165,7 @@ async fn every_refusal_has_its_error() {
         ((402, full), "no_seats_available"),
         (problem(403, "license_expired"), "license_expired"),
         (problem(403, "license_suspended"), "license_suspended"),
+        (problem(403, "license_revoked"), "license_revoked"),
         (problem(403, "license_not_started"), "license_not_started"),
         (problem(403, "tenant_suspended"), "tenant_suspended"),
         (problem(403, "hardware_blocked"), "hardware_blocked"),
@@ -244,6 +271,12 @@ async fn malformed_key_is_refused_where_it_is_wrong_and_not_echoed() {
     assert_eq!((fields[0].field.as_str(), error.code()), ("license_key", "invalid_request"));
     assert!(fields[0].message.contains("number 18,"), "{error}");
     assert!(!printed(&error).contains("CODI-0") && !printed(&error).contains('!'), "{error}");
+    for (wrong, told) in
+        [(format!("<{KEY}>"), "character 1,"), (format!("key: {KEY}"), "character 1,"), (KEY.replace("CODI", "COLI"), "character 3,")]
+    {
+        let error = coditect_license::Client::builder("https://a.example", &wrong).hardware_id("a").root(root()).build().unwrap_err();
+        assert!(error.to_string().contains(told) && !printed(&error).contains("0123"), "{error}");
+    }
 }
 
 fn root() -> coditect_license::RootKey {

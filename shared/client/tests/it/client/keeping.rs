@@ -206,6 +206,38 @@ async fn a_release_is_tried_again_and_says_so_if_it_fails() {
 }
 
 #[tokio::test]
+async fn release_of_an_ended_session_tells_that_it_had_ended() {
+    let peer = Peer::start(360).await;
+    let client = peer.client();
+    for ended in ["session_expired", "session_revoked"] {
+        let (seat, saved) = (client.acquire().await.unwrap(), client.acquire().await.unwrap().detach().await);
+        peer.platform(|platform| platform.end_all(ended));
+        assert_eq!(seat.release().await.unwrap(), Released::AlreadyEnded, "{ended}");
+        assert_eq!(client.release(&saved).await.unwrap(), Released::AlreadyEnded, "{ended}");
+    }
+    assert_eq!(peer.calls("release").len(), 4);
+}
+
+#[tokio::test]
+async fn release_on_an_older_platform_that_does_not_tell_counts_as_one() {
+    let peer = Peer::start(360).await;
+    peer.platform(|platform| platform.is_old = true);
+    let seat = peer.client().acquire().await.unwrap();
+    peer.platform(|platform| platform.end_all("session_expired"));
+    assert_eq!(seat.release().await.unwrap(), Released::Released);
+}
+
+#[tokio::test]
+async fn revoked_license_says_stop_and_why() {
+    let peer = Peer::beating().await;
+    let seat = peer.client().acquire().await.unwrap();
+    peer.platform(|platform| platform.refused = Some("license_revoked"));
+    let told = status(&mut seat.status(), |status| matches!(status, SeatStatus::StopBy { .. })).await;
+    let SeatStatus::StopBy { why, .. } = told else { panic!("{told:?}") };
+    assert_eq!((why.to_string().as_str(), why), ("the license is revoked", Refusal::Revoked));
+}
+
+#[tokio::test]
 async fn a_detached_session_lives_on_and_can_be_carried_on() {
     let peer = Peer::start(360).await;
     let client = peer.client();
@@ -214,7 +246,7 @@ async fn a_detached_session_lives_on_and_can_be_carried_on() {
     let seat = peer.client().attach(&saved).await.unwrap();
     assert_eq!((seat.session_id(), peer.calls("heartbeat").len(), peer.alive()), (saved.session_id(), 1, 1));
     seat.detach().await;
-    assert!(client.release(&saved).await.unwrap());
+    assert_eq!(client.release(&saved).await.unwrap(), Released::Released);
     assert_eq!(client.attach(&saved).await.unwrap_err().code(), "session_released");
-    assert!(client.release(&saved).await.unwrap(), "what has ended counts as given back");
+    assert_eq!(client.release(&saved).await.unwrap(), Released::Released, "by the first request");
 }

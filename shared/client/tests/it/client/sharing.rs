@@ -91,7 +91,7 @@ async fn a_saved_session_is_not_released_from_under_somebody() {
     let client = client(&peer, folder.path());
     let saved = client.acquire().await.unwrap().detach().await;
     let seat = client.acquire().await.unwrap();
-    assert!(!client.release(&saved).await.unwrap());
+    assert_eq!(client.release(&saved).await.unwrap(), Released::InUse);
     assert_eq!(peer.alive(), 1);
     seat.release().await.unwrap();
     assert_eq!(peer.alive(), 0);
@@ -149,4 +149,27 @@ async fn session_of_a_dead_program_is_replaced_and_of_a_live_one_is_not() {
     peer.platform(|platform| assert!(!platform.lives(&dead) && platform.lives(alive.session_id())));
     assert_eq!(peer.alive(), 2);
     drop((alive, again));
+}
+
+#[tokio::test]
+async fn session_saved_by_a_program_that_died_before_detach_is_not_replaced() {
+    let peer = Peer::start(360).await;
+    let folder = tempfile::tempdir().unwrap();
+    let saved = {
+        let client = client(&peer, folder.path());
+        tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let seat = runtime.block_on(client.acquire()).unwrap();
+            let saved = seat.saved();
+            drop(runtime);
+            saved
+        })
+        .await
+        .unwrap()
+    };
+    let next = client(&peer, folder.path());
+    next.keep(&saved);
+    let _seat = next.acquire().await.unwrap();
+    assert_eq!(peer.calls("acquire")[1].body.get("replaces"), None);
+    assert!(peer.platform(|platform| platform.lives(saved.session_id())));
 }

@@ -137,10 +137,35 @@ async fn run_that_only_warns_goes_on_trying_until_a_seat_is_free() {
     wait_until("the session has expired", || machine.peer.alive() == 0).await;
     let other = machine.peer.builder().hardware_id("device-2").build().unwrap().acquire().await.unwrap();
     running.signal("CONT").await;
-    running.says("the seat is lost").await;
+    running.says("the program runs on, and a seat is asked for again until there is one").await;
     other.release().await.unwrap();
     running.says("was taken instead").await;
     drop(input.take());
     running.says("the seat is given back").await;
     assert_eq!((running.ends().await, machine.peer.alive()), (Some(5), 0));
+}
+
+#[tokio::test]
+async fn run_that_ends_the_program_says_to_start_it_again() {
+    let machine = Machine::fleeting().await;
+    machine.peer.platform(|platform| platform.license["seats_total"] = 1.into());
+    let mut running = machine.run(&[], "echo ready; exec sleep 300");
+    running.prints("ready").await;
+    running.signal("STOP").await;
+    wait_until("the session has expired", || machine.peer.alive() == 0).await;
+    let _other = machine.peer.builder().hardware_id("device-2").build().unwrap().acquire().await.unwrap();
+    running.signal("CONT").await;
+    running.says("Start the program again once that is mended").await;
+    assert_eq!(running.ends().await, Some(124));
+}
+
+#[tokio::test]
+async fn run_whose_session_had_ended_does_not_say_that_it_was_released() {
+    let machine = Machine::start(360).await;
+    let mut running = machine.run(&["--json"], &format!("echo ready; {}; exit 5", machine.gate()));
+    running.prints("ready").await;
+    machine.peer.platform(|platform| platform.end_all("session_expired"));
+    machine.open_gate();
+    running.says(r#""event":"nothing_to_release""#).await;
+    assert_eq!(running.ends().await, Some(5));
 }

@@ -14,9 +14,10 @@ fn members(object: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn every_way_to_have_no_seat_has_its_exit_code() {
     let machine = Machine::start(360).await;
-    let table: [(Answer, i32, &str); 7] = [
+    let table: [(Answer, i32, &str); 8] = [
         ((402, json!({"code": "no_seats_available", "seats_used": 2, "seats_total": 2})), 120, "no_seats_available"),
         (problem(403, "license_expired"), 121, "license_expired"),
+        (problem(403, "license_revoked"), 121, "license_revoked"),
         (problem(403, "hardware_blocked"), 121, "hardware_blocked"),
         (problem(404, "license_not_found"), 121, "license_not_found"),
         (problem(400, "invalid_request"), 121, "invalid_request"),
@@ -44,6 +45,66 @@ async fn a_platform_that_cannot_be_reached_or_trusted_has_its_exit_code() {
     let done = machine.done(["acquire", "--patience", "1"]).await;
     assert_eq!(done.code, 122);
     assert!(done.stdout.is_empty() && done.stderr.contains("cannot be reached"), "{}", done.stderr);
+}
+
+#[tokio::test]
+async fn platform_that_answers_is_not_called_unreachable() {
+    let machine = Machine::start(360).await;
+    for (status, code, told) in
+        [(429, "too_many_requests", "too many requests"), (503, "service_unavailable", "the platform answers 503 (service_unavailable)")]
+    {
+        machine.peer.fault("acquire", [Fault::Say(problem(status, code), Some(3600))]);
+        let failed = machine.done(["acquire", "--patience", "7"]).await;
+        assert_eq!(failed.code, 122);
+        for part in [told, "try again in 3600 s", "longer than the patience (7 s)"] {
+            assert!(failed.stderr.contains(part), "{part}: {}", failed.stderr);
+        }
+        assert!(!failed.stderr.contains("reached"), "{}", failed.stderr);
+    }
+    machine.peer.fault("acquire", [Fault::Say(problem(429, "too_many_requests"), Some(3600))]);
+    let said = machine.done(["acquire", "--json"]).await.said().remove(0);
+    assert_eq!((&said["code"], &said["status"], &said["retry_after"]), (&json!("too_many_requests"), &json!(429), &json!(3600)));
+}
+
+#[tokio::test]
+async fn full_license_says_when_to_try_again() {
+    let machine = Machine::start(360).await;
+    let full = json!({"code": "no_seats_available", "seats_used": 2, "seats_total": 2, "next_expiry_at": "2027-01-15T08:00:00.000Z"});
+    machine.peer.fault("acquire", [Fault::Say((402, full), Some(7))]);
+    let told = machine.done(["acquire"]).await.stderr;
+    for part in ["every seat is taken: 2 of 2", "by 2027-01-15T08:00:00.000Z", "try again in 7 s"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn release_of_an_ended_session_is_not_told_as_a_release() {
+    let machine = Machine::start(360).await;
+    for ended in ["session_expired", "session_revoked"] {
+        machine.done(["acquire"]).await;
+        machine.peer.platform(|platform| platform.end_all(ended));
+        let released = machine.done(["release", "--json"]).await;
+        assert_eq!((released.code, released.said()[0]["event"].as_str()), (0, Some("nothing_to_release")), "{ended}");
+    }
+    machine.done(["acquire"]).await;
+    machine.peer.platform(|platform| platform.end_all("session_expired"));
+    let told = machine.done(["release"]).await.stdout;
+    assert!(told.contains("there is no seat to give back: it had ended before"), "{told}");
+}
+
+#[tokio::test]
+async fn status_after_a_heartbeat_that_was_told_of_the_end_is_not_held() {
+    let machine = Machine::start(360).await;
+    for ended in ["session_revoked", "session_released", "session_expired", "session_not_found"] {
+        machine.done(["acquire"]).await;
+        machine.peer.platform(|platform| {
+            platform.end_all(ended);
+            platform.refused = Some("license_suspended");
+        });
+        assert_ne!(machine.done(["heartbeat"]).await.code, 0, "{ended}");
+        assert_eq!(machine.done(["status"]).await.code, 124, "{ended}");
+        machine.peer.platform(|platform| platform.refused = None);
+    }
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ pub(crate) struct Platform {
     /// Why the license may not be used, by its code.
     pub(crate) refused: Option<&'static str>,
     pub(crate) sessions: Vec<Session>,
-    /// An older one: it sends no certificates, knows nothing of `replaces`, and gives all programs of a device one session.
+    /// An older one: it sends no certificates, knows nothing of `replaces`, does not tell how a session ended, and gives all programs of a device one session.
     pub(crate) is_old: bool,
     /// Releases do not reach it.
     pub(crate) is_release_down: bool,
@@ -141,7 +141,7 @@ impl Platform {
             }
         }
         let answer = self.decide(body);
-        if answer.0 == 201 && !self.says_replayed {
+        if answer.0 < 300 && !self.says_replayed {
             self.replays.insert(idempotency_key.to_owned(), (body.clone(), answer.clone()));
         }
         (answer, self.says_replayed)
@@ -228,8 +228,13 @@ impl Platform {
         let Some(session) = self.sessions.iter_mut().find(|session| body["session_id"] == session.id.as_str()) else {
             return problem(404, "session_not_found");
         };
-        session.ended.get_or_insert("session_released");
-        (200, json!({"session_id": session.id, "released_at": rfc3339(now()), "seats_used": 0}))
+        let ended = if now() < session.expires { "session_released" } else { "session_expired" };
+        let ended = *session.ended.get_or_insert(ended);
+        let mut answer = json!({"session_id": session.id, "released_at": rfc3339(now()), "seats_used": 0});
+        if !self.is_old {
+            answer["ended_reason"] = json!(ended.strip_prefix("session_"));
+        }
+        (200, answer)
     }
 
     pub(crate) fn keys(&self) -> Answer {

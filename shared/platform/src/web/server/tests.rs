@@ -204,7 +204,10 @@ async fn full_server_closes_the_connection_that_was_idle_longest() {
 async fn connections_on_which_nothing_comes_make_room_for_a_new_one() {
     let server = Server::new(2);
     let (mut first, mut second) = (server.connect().await, server.connect().await);
+    let begun = Instant::now();
     let mut new = server.connect().await;
+    // They have a second to send something.
+    assert_eq!(begun.elapsed().as_secs(), 1);
     ask(&mut new).await;
     assert_eq!(rest(&mut first).await, (String::new(), 0));
     ask(&mut second).await;

@@ -129,16 +129,6 @@ pub enum Failure {
     GiveUp(String),
 }
 
-impl Failure {
-    /// Whether a connection to PostgreSQL was out of date, as after a migration, and what was asked on it was not done.
-    pub(crate) fn is_outdated(&self) -> bool {
-        let Self::Retry(error) = self else { return false };
-        error.downcast_ref::<db::Error>().is_some_and(db::Error::is_outdated)
-            || error.downcast_ref::<seats::Error>().is_some_and(seats::Error::is_outdated)
-            || error.downcast_ref::<signing::Error>().is_some_and(signing::Error::is_outdated)
-    }
-}
-
 impl From<db::Error> for Failure {
     fn from(error: db::Error) -> Self {
         if error.is_ours() { Self::Ours(Box::new(error)) } else { Self::Retry(Box::new(error)) }

@@ -5,8 +5,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use deadpool_postgres::Transaction;
 use platform::{
-    db::{self, Database, Work},
+    db::{self, Database},
     domain::Clock,
 };
 use serde_json::Value;
@@ -84,9 +85,10 @@ impl Claim {
         ours(&database.query(FINISH, &[&self.job, &self.key, &self.attempt, &self.clock.now(), &counts]).await?)
     }
 
-    pub(crate) async fn finish_in(&self, transaction: &Work<'_>, counts: &Counts) -> Result<(), Failure> {
+    pub(crate) async fn finish_in(&self, transaction: &Transaction<'_>, counts: &Counts) -> Result<(), Failure> {
         let counts = json(counts)?;
-        ours(&transaction.query(FINISH, &[&self.job, &self.key, &self.attempt, &self.clock.now(), &counts]).await?)
+        let finish = transaction.prepare_cached(FINISH).await?;
+        ours(&transaction.query(&finish, &[&self.job, &self.key, &self.attempt, &self.clock.now(), &counts]).await?)
     }
 }
 

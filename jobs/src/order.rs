@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use platform::db::Work;
+use deadpool_postgres::Transaction;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -76,7 +76,7 @@ impl Run {
     ///
     /// # Errors
     /// [`Failure::Superseded`] if another worker has taken over: the transaction must then be rolled back.
-    pub async fn finish_in(&self, transaction: &Work<'_>, counts: &Counts) -> Result<(), Failure> {
+    pub async fn finish_in(&self, transaction: &Transaction<'_>, counts: &Counts) -> Result<(), Failure> {
         match &self.claim {
             Some(claim) => claim.finish_in(transaction, counts).await,
             None => Ok(()),

@@ -109,15 +109,7 @@ pub async fn rehearse(context: &Context, job: &Job, args: Map<String, Value>) ->
     work(context, job, &run).await
 }
 
-/// Does it, and once more if it met a connection that was out of date: all of these are closed by then.
 async fn work(context: &Context, job: &Job, run: &Run) -> Result<Counts, Failure> {
-    match work_once(context, job, run).await {
-        Err(failure) if failure.is_outdated() => work_once(context, job, run).await,
-        done => done,
-    }
-}
-
-async fn work_once(context: &Context, job: &Job, run: &Run) -> Result<Counts, Failure> {
     // A panic must not take other jobs with it, nor keep the claim.
     match timeout(run.time_left(), caught((job.work)(context, run))).await {
         Ok(Ok(done)) => done,

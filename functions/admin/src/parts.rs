@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use kms::RootSettings;
 use platform::{
     db::{Database, Role},
-    domain::{Clock, LicenseId, SessionKey, SystemClock, Unready},
+    domain::{Clock, LicenseId, SessionKey, SystemClock},
     seats::{Engine, Limiter},
     signing::{RootSigner, SealingKey},
     web::{AuthenticationSettings, Authenticator, Parts, SignedSeatSettings},
@@ -71,8 +71,8 @@ impl Parts for AdminParts {
         })
     }
 
-    async fn unready(&self) -> Vec<Unready> {
-        Engine::unready(&self.seats).await
+    async fn unreachable(&self) -> Vec<&'static str> {
+        Engine::unreachable(&self.seats).await
     }
 
     fn limiter(&self) -> Arc<Limiter> {

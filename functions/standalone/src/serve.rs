@@ -9,7 +9,7 @@ use jobs::{JobSettings, RetentionSettings, ScheduleSettings, cron, job};
 use kms::RootSettings;
 use platform::{
     db::{Database, Role},
-    domain::{SystemClock, Unready, Vouching},
+    domain::{SystemClock, Vouching},
     seats::{Limiter, RedisLink},
     signing::PublishedKeys,
     web::{self, AcquireParts, AcquireSettings, HttpSettings, Parts, Public, ValidateParts},
@@ -83,8 +83,8 @@ impl Parts for Everything {
         Ok(Self { functions, public, admin, jobs, sweep_interval })
     }
 
-    async fn unready(&self) -> Vec<Unready> {
-        self.functions.unready().await
+    async fn unreachable(&self) -> Vec<&'static str> {
+        self.functions.unreachable().await
     }
 
     fn limiter(&self) -> Arc<Limiter> {

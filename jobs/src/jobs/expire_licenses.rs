@@ -130,9 +130,11 @@ async fn preview(database: &Database, now: Timestamp) -> Result<Counts, Failure>
 
 /// Runs a statement until it finds nothing more; answers how many rows it has written.
 async fn all(database: &Database, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Failure> {
+    let client = database.client().await?;
+    let statement = client.prepare_cached(sql).await?;
     let mut sum = 0;
     loop {
-        match database.execute(sql, params).await? {
+        match client.execute(&statement, params).await? {
             0 => return Ok(sum),
             written => sum += written,
         }

@@ -155,7 +155,8 @@ async fn sessions(context: &Context, run: &Run, before: Timestamp) -> Result<u64
 async fn archive(context: &Context, tenant: Uuid, before: Timestamp, made: &mut HashSet<Timestamp>) -> Result<u64, Failure> {
     let mut client = context.database.client().await?;
     let transaction = client.transaction().await?;
-    let rows = transaction.query(OLD_SESSIONS, &[&tenant, &before, &BATCH]).await?;
+    let old = transaction.prepare_cached(OLD_SESSIONS).await?;
+    let rows = transaction.query(&old, &[&tenant, &before, &BATCH]).await?;
     let (mut ids, mut months) = (Vec::<Uuid>::with_capacity(rows.len()), HashSet::<Timestamp>::new());
     for row in &rows {
         ids.push(row.try_get(0)?);
@@ -165,9 +166,11 @@ async fn archive(context: &Context, tenant: Uuid, before: Timestamp, made: &mut 
         return Ok(0);
     }
     for month in months.difference(made) {
-        transaction.query(MAKE_ARCHIVE, &[month]).await?;
+        let statement = transaction.prepare_cached(MAKE_ARCHIVE).await?;
+        transaction.query(&statement, &[month]).await?;
     }
-    let moved = transaction.execute(ARCHIVE, &[&ids]).await?;
+    let archive = transaction.prepare_cached(ARCHIVE).await?;
+    let moved = transaction.execute(&archive, &[&ids]).await?;
     transaction.commit().await?;
     made.extend(months);
     Ok(moved)

@@ -9,13 +9,14 @@
 
 use std::time::Duration;
 
+use deadpool_postgres::Transaction;
 use futures_util::FutureExt;
 use platform::{
     db::Database,
     domain::{LicenseId, Timestamp},
     seats::HourOfUse,
 };
-use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
 use crate::{
@@ -134,8 +135,8 @@ fn would_forget(long_past: &[HourOfUse]) -> u64 {
 async fn record(database: &Database, hours: &[HourOfUse]) -> Result<u64, Failure> {
     let (mut client, columns) = (database.client().await?, Columns::of(hours));
     let transaction = client.transaction().await?;
-    transaction.query(TURN, &[]).await?;
-    let written = transaction.query(RECORD, &columns.params()).await?.len();
+    query(&transaction, TURN, &[]).await?;
+    let written = query(&transaction, RECORD, &columns.params()).await?.len();
     transaction.commit().await?;
     Ok(u64::try_from(written).unwrap_or(u64::MAX))
 }
@@ -168,10 +169,15 @@ async fn close(context: &Context, run: &Run) -> Result<u64, Failure> {
 async fn total(database: &Database, tenants: &[Uuid], hour: Timestamp) -> Result<(), Failure> {
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
-    transaction.query(TURN, &[]).await?;
-    transaction.query(TOTAL, &[&tenants, &hour]).await?;
+    query(&transaction, TURN, &[]).await?;
+    query(&transaction, TOTAL, &[&tenants, &hour]).await?;
     transaction.commit().await?;
     Ok(())
+}
+
+async fn query(transaction: &Transaction<'_>, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
+    let statement = transaction.prepare_cached(sql).await?;
+    Ok(transaction.query(&statement, params).await?)
 }
 
 /// Hours as PostgreSQL takes them.

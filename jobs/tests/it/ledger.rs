@@ -118,25 +118,3 @@ async fn what_has_failed_or_taken_too_long_can_be_tried_again_at_once() {
     assert!(matches!(came[0], Err(Failure::Retry(_))) && matches!(came[1], Err(Failure::Deadline(_))), "{came:?}");
     assert!(matches!(came[2], Ok(Outcome::Done(_))) && matches!(came[3], Ok(Outcome::DoneBefore)), "{came:?}");
 }
-
-/// Reads what a migration changes, in a transaction.
-const READER: Job = Job { name: "reader", repetition: Repetition::Harmless, work: |context, _| read(context).boxed(), ..EFFECT };
-
-async fn read(context: &Context) -> Result<Counts, Failure> {
-    let mut client = context.database.client().await?;
-    let transaction = client.transaction().await?;
-    let rows = transaction.query("SELECT * FROM effects", &[]).await?;
-    transaction.commit().await?;
-    Ok([("rows", rows.len() as u64)].into())
-}
-
-#[tokio::test]
-async fn job_after_a_migration_is_done_on_a_new_connection() {
-    let rig = rig().await;
-    rig.owner.batch_execute("GRANT SELECT ON effects TO coditect_jobs").await.unwrap();
-    for column in ["a", "b", "c"] {
-        assert_eq!(perform(&rig.context, &READER, None, Map::new()).await.unwrap(), Outcome::Done([("rows", 0)].into()));
-        rig.owner.batch_execute(&format!("ALTER TABLE effects ADD COLUMN {column} int")).await.unwrap();
-    }
-    assert_eq!(perform(&rig.context, &READER, None, Map::new()).await.unwrap(), Outcome::Done([("rows", 0)].into()));
-}

@@ -5,60 +5,82 @@
 //! transaction has named last, and none where it has named none.
 
 mod bootstrap;
-mod connect;
 mod enrolment;
-mod error;
-mod health;
 mod licenses;
 mod migrate;
 mod people;
-mod pool;
 pub mod read;
-mod schema;
-mod settings;
 mod tls;
 mod transaction;
 mod url;
-mod work;
 
-use std::{
-    future::poll_fn,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::{future::poll_fn, task::Poll, time::Duration};
 
-use deadpool_postgres::ClientWrapper;
+use clap::Args;
+use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, QueueMode, RecyclingMethod, Runtime, Timeouts};
 use futures_util::future::maybe_done;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::timeout;
-use tokio_postgres::{Row, config::SslMode, types::ToSql};
+use tokio_postgres::{Config, Row, config::SslMode, types::ToSql};
 
 pub(crate) use bootstrap::bootstrap;
 pub use bootstrap::{Issued, NewCustomer};
 pub use enrolment::{DemoPerson, enrol, invite_staff};
-pub use error::{Error, NoConnection};
 pub use licenses::license;
 pub use migrate::{MIGRATIONS_HASH, migrate};
 pub use people::{ACTOR, AnswerSource, Invitation, InvitationAnswer, PEOPLE, actor};
 pub(crate) use people::{Person, account_of, account_of_token, actor_in_force, answer_invitation, invitations_for, member_seen};
-pub use pool::Client;
-pub use settings::DatabaseSettings;
 pub(crate) use tls::client_config;
 pub use transaction::{Access, Asking, Rows, Scope, Transaction};
-pub use work::Work;
 
-use crate::domain::{TenantId, UnreadyReason};
-use connect::Connector;
-use pool::Pool;
+use crate::{Secret, domain::TenantId};
 
 /// Names the tenant of a transaction.
 const SET_TENANT: &str = "-- db::set_tenant\nSELECT set_config('coditect.tenant', $1, true)";
 
-/// Takes a lock that only a server which takes writes gives, on no row: a replica refuses it, and so does one that was set to be read-only.
-const WRITABLE: &str = "-- db::writable\nSELECT FROM public.sessions WHERE false FOR UPDATE";
-
 /// A statement and its parameters, and the tenant whose rows it sees.
 pub type Statement<'a> = (TenantId, &'a str, &'a [&'a (dyn ToSql + Sync)]);
+
+/// Where PostgreSQL is, and how much of it one process may use.
+#[derive(Args, Clone, Debug)]
+pub struct DatabaseSettings {
+    /// PostgreSQL, as postgres://user:password@host:port/database?sslmode=…
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = url::database_url)]
+    pub database_url: Secret,
+    /// File with the PEM certificates that PostgreSQL's server certificate must lead to, besides the system's
+    #[arg(long, env = "DATABASE_CA_FILE")]
+    pub database_ca_file: Option<std::path::PathBuf>,
+    /// Connections that one process opens at the most
+    #[arg(long, env = "DATABASE_POOL_SIZE", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub database_pool_size: u32,
+    /// Milliseconds that PostgreSQL may take for one operation, at most half of them to give a connection
+    #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=20_000))]
+    pub database_timeout_ms: u32,
+}
+
+impl DatabaseSettings {
+    /// How long one operation may take, waiting for a connection included.
+    const fn timeout(&self) -> Duration {
+        Duration::from_millis(self.database_timeout_ms as u64)
+    }
+
+    /// How long a connection may take, a new one or one from the pool.
+    fn connect_timeout(&self) -> Duration {
+        self.timeout() / 2
+    }
+
+    /// How long PostgreSQL itself goes on with a statement that nobody may wait for any more.
+    fn statement_timeout(&self) -> Duration {
+        self.timeout() + Duration::from_secs(3)
+    }
+
+    /// How to connect.
+    fn config(&self) -> Result<Config, Error> {
+        let mut config = parse(self.database_url.expose())?;
+        config.connect_timeout(self.connect_timeout());
+        Ok(config)
+    }
+}
 
 /// How long a transaction waits for what another has locked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -110,20 +132,59 @@ impl Role {
     }
 }
 
+/// Why PostgreSQL did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection could be had.
+    #[error("no connection to PostgreSQL: {0}")]
+    Pool(#[from] PoolError),
+    /// The statement failed.
+    #[error("PostgreSQL: {}", words(.0))]
+    Query(#[from] tokio_postgres::Error),
+    /// It took too long; what was asked may have been done or not.
+    #[error("PostgreSQL did not answer in time")]
+    Deadline,
+    /// A row holds what it cannot hold: a bug, or somebody's hand.
+    #[error("unexpected in the record: {0}")]
+    Record(String),
+    /// The settings make no sense.
+    #[error("database settings: {0}")]
+    Settings(String),
+}
+
+impl Error {
+    /// Whether the fault is ours, PostgreSQL being neither down nor shut down, overloaded or locked: settings, rows or statements make no sense.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        match self {
+            Self::Settings(_) | Self::Record(_) => true,
+            Self::Query(query) => query.code().is_some_and(|code| matches!(code.code().get(..2), Some("22" | "23" | "42" | "0A"))),
+            Self::Pool(_) | Self::Deadline => false,
+        }
+    }
+
+    /// Whether PostgreSQL refused because of a unique index, whichever.
+    #[must_use]
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Query(query) if query.code() == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION))
+    }
+
+    /// Whether PostgreSQL refused because of this constraint or unique index.
+    #[must_use]
+    pub fn violates(&self, constraint: &str) -> bool {
+        match self {
+            Self::Query(query) => query.as_db_error().and_then(tokio_postgres::error::DbError::constraint) == Some(constraint),
+            Self::Pool(_) | Self::Deadline | Self::Record(_) | Self::Settings(_) => false,
+        }
+    }
+}
+
 /// A pool of connections that act as one [`Role`]. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Database {
     pool: Pool,
     timeout: Duration,
-    statement_timeout: Duration,
     uses: Counter,
-    discarded: Counter,
-}
-
-impl std::fmt::Debug for Database {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database").field("pool", &self.pool_state()).finish_non_exhaustive()
-    }
 }
 
 impl Database {
@@ -132,24 +193,34 @@ impl Database {
     /// # Errors
     /// [`Error::Settings`] if the URL or the certificates cannot be read.
     pub fn new(settings: &DatabaseSettings, role: Role) -> Result<Self, Error> {
-        let (uses, discarded) = (Counter::default(), Counter::default());
-        let pool = pool::pool(settings, Connector::new(settings, role)?, discarded.clone())?;
-        Ok(Self { pool, timeout: settings.timeout(), statement_timeout: settings.statement_timeout(), uses, discarded })
+        let mut config = settings.config()?;
+        let (options, longest) = (config.get_options().unwrap_or_default(), settings.statement_timeout().as_millis());
+        config.options(format!("{options} -c role={} -c statement_timeout={longest} -c jit=off {}", role.name(), role.planning()));
+        let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = if config.get_ssl_mode() == SslMode::Disable {
+            Manager::from_config(config, tokio_postgres::NoTls, recycle)
+        } else {
+            Manager::from_config(config, tls::connector(settings.database_ca_file.as_deref())?, recycle)
+        };
+        let connect = Some(settings.connect_timeout());
+        let pool = Pool::builder(manager)
+            .max_size(settings.database_pool_size as usize)
+            // The one used last, whose server process has everything at hand still: taken by turns, each would find its caches cold.
+            .queue_mode(QueueMode::Lifo)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts { wait: connect, create: connect, recycle: connect })
+            .build()
+            .map_err(|error| Error::Settings(error.to_string()))?;
+        Ok(Self { pool, timeout: settings.timeout(), uses: Counter::default() })
     }
 
-    /// A connection for work that needs more than one statement, each of which PostgreSQL ends after `DATABASE_TIMEOUT_MS` and three seconds.
+    /// A connection for work that needs more than one statement.
     ///
     /// # Errors
-    /// [`Error::Busy`] if none comes free, [`Error::Connect`] if PostgreSQL cannot be reached, within half of `DATABASE_TIMEOUT_MS`.
-    pub async fn client(&self) -> Result<Client, Error> {
+    /// [`Error::Pool`] if none comes free, or PostgreSQL cannot be reached, within half of `DATABASE_TIMEOUT_MS`.
+    pub async fn client(&self) -> Result<deadpool_postgres::Client, Error> {
         self.uses.inc();
-        Client::take(&self.pool, self.statement_timeout).await
-    }
-
-    /// A connection for one operation, which has its limit from now on.
-    async fn client_within(&self) -> Result<Client, Error> {
-        self.uses.inc();
-        Client::take_until(&self.pool, Instant::now() + self.timeout, self.timeout).await
+        Ok(self.pool.get().await?)
     }
 
     /// Returns how often this pool was used: nothing asks PostgreSQL without it.
@@ -158,46 +229,17 @@ impl Database {
         &self.uses
     }
 
-    /// Returns how many connections were closed because they were stuck, broken or out of date.
-    #[must_use]
-    pub const fn discarded(&self) -> &Counter {
-        &self.discarded
-    }
-
-    /// Migrations that the schema has beyond those that this program knows.
-    #[must_use]
-    pub fn schema_ahead(&self) -> i64 {
-        self.pool.manager().connector.schema_ahead()
-    }
-
     /// Runs one statement that needs no tenant.
     ///
     /// # Errors
     /// Any [`Error`]; after [`Error::Deadline`] it is not known whether the statement took effect.
     pub async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        let once = || {
-            within(self.timeout, async {
-                let client = self.client_within().await?;
-                let answer = query(&client, sql, params).await;
-                client.conclude(answer)
-            })
-        };
-        fresh_if_outdated(once().await, once).await
-    }
-
-    /// Runs one statement that needs no tenant, and answers how many rows it has written.
-    ///
-    /// # Errors
-    /// As [`Self::query`].
-    pub async fn execute(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-        let once = || {
-            within(self.timeout, async {
-                let client = self.client_within().await?;
-                let answer = execute(&client, sql, params).await;
-                client.conclude(answer)
-            })
-        };
-        fresh_if_outdated(once().await, once).await
+        within(self.timeout, async {
+            let client = self.client().await?;
+            let statement = client.prepare_cached(sql).await?;
+            Ok(client.query(&statement, params).await?)
+        })
+        .await
     }
 
     /// Runs one statement as `coditect_authenticator`, which the login must be a member of, in one round trip.
@@ -205,14 +247,18 @@ impl Database {
     /// # Errors
     /// Any [`Error`]; after [`Error::Deadline`] it is not known whether the statement took effect.
     pub(crate) async fn query_as_authenticator(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        let once = || {
-            within(self.timeout, async {
-                let client = self.client_within().await?;
-                let answer = as_authenticator(&client, sql, params).await;
-                client.conclude(answer)
-            })
-        };
-        fresh_if_outdated(once().await, once).await
+        within(self.timeout, async {
+            let client = self.client().await?;
+            let statement = client.prepare_cached(sql).await?;
+            let begin = sent(client.batch_execute("BEGIN; SET LOCAL ROLE coditect_authenticator")).await;
+            let answer = sent(client.query(&statement, params)).await;
+            let commit = sent(client.batch_execute("COMMIT")).await;
+            begin.await?;
+            let rows = answer.await?;
+            commit.await?;
+            Ok(rows)
+        })
+        .await
     }
 
     /// Runs one statement in a transaction of its own that sees the rows of `tenant`, in one round trip.
@@ -231,34 +277,43 @@ impl Database {
     /// # Errors
     /// Any [`Error`], that of the first statement which failed; after [`Error::Deadline`] it is not known whether they took effect.
     pub async fn query_all_as(&self, statements: &[Statement<'_>], patience: Patience) -> Result<Vec<Vec<Row>>, Error> {
-        let once = || {
-            within(self.timeout, async {
-                let client = self.client_within().await?;
-                let answers = all_as(&client, statements, patience).await;
-                client.conclude(answers)
-            })
-        };
-        fresh_if_outdated(once().await, once).await
+        within(self.timeout, async {
+            let client = self.client().await?;
+            let set_tenant = client.prepare_cached(SET_TENANT).await?;
+            let mut prepared = Vec::with_capacity(statements.len());
+            for (_, sql, _) in statements {
+                prepared.push(client.prepare_cached(sql).await?);
+            }
+            let tenants: Vec<String> = statements.iter().map(|(tenant, ..)| tenant.as_uuid().to_string()).collect();
+            let tenants: Vec<[&(dyn ToSql + Sync); 1]> = tenants.iter().map(|tenant| [tenant as _]).collect();
+            let begin = sent(client.batch_execute(patience.begin())).await;
+            let mut answers = Vec::with_capacity(statements.len());
+            for (at, (tenant, _, params)) in statements.iter().enumerate() {
+                let is_set = at > 0 && statements[at - 1].0 == *tenant;
+                let set = if is_set { None } else { Some(sent(client.query(&set_tenant, &tenants[at])).await) };
+                answers.push((set, sent(client.query(&prepared[at], params)).await));
+            }
+            let commit = sent(client.batch_execute("COMMIT")).await;
+            begin.await?;
+            let mut rows = Vec::with_capacity(statements.len());
+            for (set, answer) in answers {
+                if let Some(set) = set {
+                    set.await?;
+                }
+                rows.push(answer.await?);
+            }
+            commit.await?;
+            Ok(rows)
+        })
+        .await
     }
 
-    /// Whether PostgreSQL can be used: it answers, and takes writes. Says in the log if that has changed.
+    /// Whether PostgreSQL answers.
     ///
     /// # Errors
-    /// Why it cannot.
-    pub async fn probe(&self) -> Result<(), UnreadyReason> {
-        let health = &self.pool.manager().connector.health;
-        match self.query(WRITABLE, &[]).await {
-            Ok(_) if health.is_full() => Err(UnreadyReason::Full),
-            Ok(_) => {
-                health.works();
-                Ok(())
-            }
-            Err(error) => {
-                let reason = error.reason().unwrap_or(UnreadyReason::Refused);
-                health.fails(reason, &error.to_string());
-                Err(reason)
-            }
-        }
+    /// Any [`Error`] that keeps it from answering.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.query("-- db::ping\nSELECT 1", &[]).await.map(drop)
     }
 
     /// Connections of the pool: open, idle, and callers waiting for one.
@@ -301,66 +356,29 @@ pub async fn connect_as_login(settings: &DatabaseSettings) -> Result<tokio_postg
     }
 }
 
-/// Asks once more if the connection was out of date and nothing was done: that connection is closed by now, and those that were opened before.
-async fn fresh_if_outdated<T, F: Future<Output = Result<T, Error>>>(
-    answer: Result<T, Error>,
-    again: impl FnOnce() -> F,
-) -> Result<T, Error> {
-    match answer {
-        Err(error) if error.is_outdated() => again().await,
-        answer => answer,
+fn parse(url: &str) -> Result<Config, Error> {
+    let mut config: Config = url.parse().map_err(|_| Error::Settings("DATABASE_URL is not a PostgreSQL URL".to_owned()))?;
+    config.keepalives_idle(Duration::from_secs(30));
+    if config.get_application_name().is_none() {
+        config.application_name("coditect");
+    }
+    // Where the URL leaves it open, a connection that never leaves the machine goes without TLS; any other must have it
+    // if the server offers it, and what the server shows is checked.
+    if config.get_ssl_mode() == SslMode::Prefer && tls::is_local(&config) {
+        config.ssl_mode(SslMode::Disable);
+    }
+    Ok(config)
+}
+
+/// What PostgreSQL itself said, without the values that it repeats in its details.
+fn words(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(said) => format!("{} ({})", said.message(), said.code().code()),
+        None => error.to_string(),
     }
 }
 
-async fn query(client: &ClientWrapper, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-    let statement = client.prepare_cached(sql).await?;
-    Ok(client.query(&statement, params).await?)
-}
-
-async fn execute(client: &ClientWrapper, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
-    let statement = client.prepare_cached(sql).await?;
-    Ok(client.execute(&statement, params).await?)
-}
-
-async fn as_authenticator(client: &ClientWrapper, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-    let statement = client.prepare_cached(sql).await?;
-    let begin = sent(client.batch_execute("BEGIN; SET LOCAL ROLE coditect_authenticator")).await;
-    let answer = sent(client.query(&statement, params)).await;
-    let commit = sent(client.batch_execute("COMMIT")).await;
-    begin.await?;
-    let rows = answer.await?;
-    commit.await?;
-    Ok(rows)
-}
-
-async fn all_as(client: &ClientWrapper, statements: &[Statement<'_>], patience: Patience) -> Result<Vec<Vec<Row>>, Error> {
-    let set_tenant = client.prepare_cached(SET_TENANT).await?;
-    let mut prepared = Vec::with_capacity(statements.len());
-    for (_, sql, _) in statements {
-        prepared.push(client.prepare_cached(sql).await?);
-    }
-    let tenants: Vec<String> = statements.iter().map(|(tenant, ..)| tenant.as_uuid().to_string()).collect();
-    let tenants: Vec<[&(dyn ToSql + Sync); 1]> = tenants.iter().map(|tenant| [tenant as _]).collect();
-    let begin = sent(client.batch_execute(patience.begin())).await;
-    let mut answers = Vec::with_capacity(statements.len());
-    for (at, (tenant, _, params)) in statements.iter().enumerate() {
-        let is_set = at > 0 && statements[at - 1].0 == *tenant;
-        let set = if is_set { None } else { Some(sent(client.query(&set_tenant, &tenants[at])).await) };
-        answers.push((set, sent(client.query(&prepared[at], params)).await));
-    }
-    let commit = sent(client.batch_execute("COMMIT")).await;
-    begin.await?;
-    let mut rows = Vec::with_capacity(statements.len());
-    for (set, answer) in answers {
-        if let Some(set) = set {
-            set.await?;
-        }
-        rows.push(answer.await?);
-    }
-    commit.await?;
-    Ok(rows)
-}
-
+/// In a box, because what a driver keeps while it works is large, and would be carried about in every future that may come to this.
 /// Polls what asks PostgreSQL once, by which its message leaves, so that messages leave in the order of these calls. What is answered is the rest.
 async fn sent<T>(asking: impl Future<Output = T>) -> impl Future<Output = T> {
     let mut asking = Box::pin(maybe_done(asking));
@@ -371,8 +389,6 @@ async fn sent<T>(asking: impl Future<Output = T>) -> impl Future<Output = T> {
     }
 }
 
-/// Gives work a limit. In a box, because what a driver keeps while it works is large, and would be carried about in every future that may
-/// come to this.
 fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> impl Future<Output = Result<T, Error>> {
     let work = Box::pin(timeout(limit, work));
     async { work.await.unwrap_or(Err(Error::Deadline)) }

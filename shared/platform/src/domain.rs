@@ -15,7 +15,6 @@ mod name;
 mod pasted;
 mod session_ref;
 mod time;
-mod unready;
 mod vouching;
 
 pub use access::{Permission, Principal, Standing, UserStatus};
@@ -34,5 +33,4 @@ pub use name::Name;
 pub use pasted::pasted;
 pub use session_ref::{SessionRef, SessionState};
 pub use time::{Clock, SystemClock, Timestamp, from_millis, recorded_at, rfc3339, rfc3339_millis, rfc3339_millis_option};
-pub use unready::{Unready, UnreadyReason};
 pub use vouching::{InvalidDomain, Vouching};

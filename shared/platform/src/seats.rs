@@ -2,24 +2,21 @@
 //!
 //! Two promises: never more sessions than seats, and never a live client thrown out, whatever dies or restarts.
 //! PostgreSQL is the record (a seat is granted when its row is committed), Redis decides fast (one Lua call on one hash
-//! slot for each operation) and its clock measures expiry. A session that nobody ended is dead only if both say so:
-//! Redis has it expired or lacks it, *and* PostgreSQL's record of its expiry has fallen due, by both servers' clocks.
-//! Whatever Redis has forgotten can be written back from the record.
+//! slot for each operation) and its clock is the only clock for expiry. A session that nobody ended is dead only if
+//! both say so: Redis has it expired or lacks it, *and* PostgreSQL's record of its expiry has fallen due. The record is
+//! never later than the truth, so whatever Redis has forgotten can be written back from it.
 
 mod acquire;
 mod answer;
 mod applicant;
 mod batcher;
 mod claim;
-mod clocks;
 mod close;
 mod counters;
 mod entries;
-mod grants;
 mod heartbeat;
 mod licenses;
 mod limiter;
-mod moves;
 mod rebuild;
 mod reconcile;
 mod records;
@@ -31,7 +28,6 @@ mod revoke;
 mod screening;
 mod script;
 mod scripts;
-mod settle;
 pub mod statements;
 mod sweep;
 mod upkeep;
@@ -41,7 +37,6 @@ use std::{sync::Arc, time::Duration};
 
 pub use applicant::{Acquired, Applicant, Seat};
 pub use claim::Claim;
-pub use clocks::MovedClocks;
 pub use counters::Counters;
 pub use heartbeat::{Heartbeat, Renewal};
 pub(crate) use limiter::{Asker, CountedBy, Looked};
@@ -58,20 +53,17 @@ use tokio::sync::Mutex;
 use crate::{
     db::{self, Database},
     domain::{
-        Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal, SessionKey, TenantId, Timestamp,
-        Unadmitted, Unready, Verdict,
+        Clock, License, LicenseId, LicenseKey, LimitKind, Occupancy, Permission, Principal, Refusal, TenantId, Timestamp, Unadmitted,
+        Verdict,
     },
 };
 use answer::Reply;
 use batcher::Batcher;
-use clocks::Clocks;
 use entries::Entries;
 use heartbeat::Beats;
 use licenses::Licenses;
-use moves::Moves;
 use script::ScriptLink;
 use scripts::{Caller, Scripts, limit_key};
-use settle::{Settler, Unsettled};
 use upkeep::Upkeep;
 
 /// How often an operation starts again because the license was cold, had changed, or Redis had forgotten something.
@@ -86,7 +78,7 @@ pub enum Error {
     #[error("{0}")]
     Database(Arc<db::Error>),
     /// Redis is down, slow or refuses.
-    #[error("Redis ({}): {}", redis_link::reason(.0), redis_link::words(.0))]
+    #[error("Redis: {0}")]
     Redis(#[from] redis::RedisError),
     /// A license stayed cold or disputed for longer than a request may last.
     #[error("the seats of license {0} are being rebuilt")]
@@ -105,12 +97,6 @@ impl Error {
             Self::Database(error) => error.is_ours(),
             Self::Redis(_) | Self::Unsettled(_) => false,
         }
-    }
-
-    /// Whether a connection to PostgreSQL was out of date and nothing was done: the same may succeed on a new one.
-    #[must_use]
-    pub fn is_outdated(&self) -> bool {
-        matches!(self, Self::Database(error) if error.is_outdated())
     }
 }
 
@@ -146,12 +132,9 @@ pub struct Engine {
     upkeep: Upkeep,
     beats: Batcher<Beats>,
     entries: Batcher<Entries>,
-    moves: Batcher<Moves>,
-    settler: Arc<Settler>,
     database: Database,
     licenses: Licenses,
     clock: Arc<dyn Clock>,
-    clocks: Arc<Clocks>,
     limiter: Arc<Limiter>,
     counters: Counters,
     /// Held while a session is added to a shared seat, by a part of the holder: sessions that are added to one seat wait for its row, and
@@ -163,42 +146,26 @@ impl Engine {
     /// An engine over these servers. `clock` judges the windows of licenses; seats go by Redis' own.
     #[must_use]
     pub fn new(redis: RedisLink, database: Database, clock: Arc<dyn Clock>, limits: LimitSettings) -> Self {
-        let clocks = Clocks::new(Arc::clone(&clock), None);
-        Self::over(ScriptLink::new(redis, None), database, clock, clocks, limits)
+        Self::over(ScriptLink::new(redis, None), database, clock, limits)
     }
 
-    /// The same, with every clock replaced by this one: tests move time and do not sleep.
+    /// The same, with Redis' clock replaced too: tests move time and do not sleep.
     #[must_use]
     pub fn with_moved_time(redis: RedisLink, database: Database, clock: Arc<dyn Clock>, limits: LimitSettings) -> Self {
-        let [redis_clock, database_clock, steady] = std::array::from_fn(|_| Arc::clone(&clock));
-        let clocks = MovedClocks { redis: redis_clock, database: database_clock, instance: clock, steady: Some(steady) };
-        Self::with_moved_clocks(redis, database, clocks, limits)
+        Self::over(ScriptLink::new(redis, Some(Arc::clone(&clock))), database, clock, limits)
     }
 
-    /// The same, with each clock replaced by one of its own.
-    #[must_use]
-    pub fn with_moved_clocks(redis: RedisLink, database: Database, moved: MovedClocks, limits: LimitSettings) -> Self {
-        let clocks = Clocks::new(Arc::clone(&moved.instance), Some(&moved));
-        Self::over(ScriptLink::new(redis, Some(moved.redis)), database, moved.instance, clocks, limits)
-    }
-
-    fn over(link: ScriptLink, database: Database, clock: Arc<dyn Clock>, clocks: Clocks, limits: LimitSettings) -> Self {
-        let (scripts, clocks) = (Arc::new(Scripts::new(link.clone())), Arc::new(clocks));
-        let beats = Beats { scripts: Arc::clone(&scripts), clocks: Arc::clone(&clocks), limit: limits.of(LimitKind::Principal) };
-        let uncounted = limits.of(LimitKind::Principal).off();
-        let settler = Settler::new(Arc::clone(&scripts), database.clone(), Arc::clone(&clock), uncounted);
+    fn over(link: ScriptLink, database: Database, clock: Arc<dyn Clock>, limits: LimitSettings) -> Self {
+        let scripts = Arc::new(Scripts::new(link.clone()));
         Self {
-            beats: Batcher::new(beats),
-            moves: Batcher::new(Moves { database: database.clone(), clocks: Arc::clone(&clocks) }),
-            entries: Batcher::new(Entries { database: database.clone(), clock: Arc::clone(&clock), clocks: Arc::clone(&clocks) }),
-            settler: Arc::new(settler),
+            beats: Batcher::new(Beats { scripts: Arc::clone(&scripts), limit: limits.of(LimitKind::Principal) }),
+            entries: Batcher::new(Entries { database: database.clone(), clock: Arc::clone(&clock) }),
             scripts,
             upkeep: Upkeep::new(link.clone()),
             licenses: Licenses::new(Arc::clone(&clock)),
             database,
             limiter: Arc::new(Limiter::over(link, limits, Arc::clone(&clock))),
             clock,
-            clocks,
             counters: Counters::default(),
             adding: std::array::from_fn(|_| Mutex::default()),
         }
@@ -214,33 +181,9 @@ impl Engine {
     pub fn register(&self, registry: &mut Registry) {
         self.counters.register(registry);
         self.limiter.register(registry);
-        self.clocks.register(registry);
-        self.settler.register(registry);
         registry.register("coditect_database_uses", "Times that PostgreSQL was asked", self.database.uses().clone());
-        registry.register(
-            "coditect_database_connections_discarded",
-            "Connections to PostgreSQL that were closed because they were stuck, broken or out of date",
-            self.database.discarded().clone(),
-        );
         let database = self.database.clone();
         registry.register_collector(Box::new(counters::PoolCollector::new(database)));
-    }
-
-    /// Finds out in the background what became of a session, because a call that concerns it has failed.
-    fn settle(&self, license: &License, session: SessionKey, is_nobodys: bool) {
-        self.settler.settle(Unsettled::new(license, session, is_nobodys));
-    }
-
-    /// Asks PostgreSQL for its time in the background, if that is due.
-    fn look_at_clocks(&self) {
-        if self.clocks.wants_look() {
-            let (clocks, database) = (Arc::clone(&self.clocks), self.database.clone());
-            tokio::spawn(async move {
-                if let Err(error) = clocks.look(&database).await {
-                    tracing::debug!(%error, "PostgreSQL could not be asked for its time");
-                }
-            });
-        }
     }
 
     /// The database it works on.
@@ -260,17 +203,17 @@ impl Engine {
         self.limiter.check_at(self.limiter.limit(LimitKind::Principal), &limit_key(license, caller)).await
     }
 
-    /// Names what the engine needs and cannot use now, and why.
-    pub async fn unready(&self) -> Vec<Unready> {
-        let (redis, database) = tokio::join!(self.scripts.check(), self.database.probe());
+    /// Names what the engine needs and cannot reach now.
+    pub async fn unreachable(&self) -> Vec<&'static str> {
+        let (redis, database) = tokio::join!(self.scripts.ping(), self.database.ping());
         self.counters.redis_up.set(i64::from(redis.is_ok()));
         self.counters.database_up.set(i64::from(database.is_ok()));
         let mut down = Vec::new();
-        if let Err(reason) = database {
-            down.push(Unready { part: "database", reason });
+        if database.is_err() {
+            down.push("database");
         }
-        if let Err(reason) = redis {
-            down.push(Unready { part: "redis", reason });
+        if redis.is_err() {
+            down.push("redis");
         }
         down
     }

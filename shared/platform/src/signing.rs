@@ -70,12 +70,6 @@ impl Error {
             Self::Root(RootError::Refused(_)) | Self::Unseal(_) | Self::Claims(_) | Self::Crypto(_) => true,
         }
     }
-
-    /// Whether a connection to PostgreSQL was out of date and nothing was done: the same may succeed on a new one.
-    #[must_use]
-    pub fn is_outdated(&self) -> bool {
-        matches!(self, Self::Database(error) if error.is_outdated())
-    }
 }
 
 impl From<tokio_postgres::Error> for Error {

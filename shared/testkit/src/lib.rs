@@ -10,8 +10,6 @@ mod listener;
 mod measured;
 pub mod people;
 mod process;
-mod proxy;
-mod redis_server;
 mod servers;
 
 pub use clock::ManualClock;
@@ -21,8 +19,6 @@ pub use eventually::{HANG_GUARD, eventually, eventually_is, eventually_some, mus
 pub use listener::Listener;
 pub use measured::measured;
 pub use process::{Process, free_port, patience};
-pub use proxy::Proxy;
-pub use redis_server::RedisServer;
 pub use servers::Servers;
 
 use platform::{Secret, seats::RedisSettings};

@@ -45,30 +45,6 @@ impl Servers {
         self.services(&[action], &[server]).await;
     }
 
-    /// Starts a hot standby of PostgreSQL and returns its URL.
-    ///
-    /// # Panics
-    /// If it does not start.
-    pub async fn start_standby(&self) -> String {
-        value(&self.services(&["start-standby"], &[]).await, "STANDBY_URL")
-    }
-
-    /// Makes the standby take writes.
-    ///
-    /// # Panics
-    /// If it does not.
-    pub async fn promote_standby(&self) {
-        self.services(&["promote"], &[]).await;
-    }
-
-    /// Starts a `PgBouncer` in transaction mode before PostgreSQL, with further lines in its settings, and returns its URL. The one before ends.
-    ///
-    /// # Panics
-    /// If it does not start.
-    pub async fn start_pooler(&self, settings: &[&str]) -> String {
-        value(&self.services(&["start-pooler"], settings).await, "POOLER_URL")
-    }
-
     async fn services(&self, before: &[&str], after: &[&str]) -> String {
         let output = Command::new(script())
             .args(before)
@@ -88,11 +64,6 @@ impl Drop for Servers {
     fn drop(&mut self) {
         let _ = std::process::Command::new(script()).arg("destroy").arg(&self.folder).stdout(Stdio::null()).status();
     }
-}
-
-fn value(output: &str, name: &str) -> String {
-    let found = output.lines().filter_map(|line| line.split_once('=')).find(|(is, _)| *is == name);
-    found.expect("scripts/services names what it has started").1.to_owned()
 }
 
 fn script() -> PathBuf {

@@ -24,13 +24,9 @@ impl Platform {
 
     /// The same, with further settings.
     pub(crate) async fn start_with(seats: u32, settings: &[(&str, &str)]) -> Self {
-        Self::start_on(redis_settings().redis_url.expose(), seats, settings).await
-    }
-
-    /// The same, on a Redis of the test's own.
-    pub(crate) async fn start_on(redis_url: &str, seats: u32, settings: &[(&str, &str)]) -> Self {
         let database = TestDatabase::new().await;
-        let process = Process::start_with(BINARY, &["serve"], database.url(), redis_url, settings).await;
+        let redis = redis_settings();
+        let process = Process::start_with(BINARY, &["serve"], database.url(), redis.redis_url.expose(), settings).await;
         let customer = database.customer(policy(seats)).await;
         // A connection for each request: one that the server has closed is never taken for a fault.
         let http = Client::builder().pool_max_idle_per_host(0).build().unwrap();

@@ -15,7 +15,6 @@ mod logging;
 mod memberships;
 mod operations;
 mod people;
-mod redis_outages;
 mod reporting;
 mod seat_command;
 mod settings;

@@ -40,8 +40,6 @@ async fn readiness_names_what_is_down_and_health_needs_nothing() {
     let answer = Answer::of(reqwest::get(format!("{}/ready/", process.url)).await.unwrap()).await;
     answer.assert_problem(503, "not_ready");
     assert_eq!(answer.body["down"], serde_json::json!(["database", "redis"]));
-    assert_eq!(answer.body["reasons"]["redis"], "unreachable");
-    assert_eq!(answer.body["reasons"]["database"], "refused");
     assert!(answer.headers.contains_key("retry-after"));
     assert!(!answer.text.contains("nobody"));
     let body = serde_json::json!({
@@ -71,7 +69,6 @@ async fn server_that_accepts_and_never_answers_gives_503() {
     }
     let ready = Answer::of(reqwest::get(format!("{}/ready/", process.url)).await.unwrap()).await;
     assert_eq!(ready.body["down"], serde_json::json!(["database", "redis"]));
-    assert_eq!(ready.body["reasons"]["database"], "unreachable");
 }
 
 #[tokio::test]

@@ -23,9 +23,3 @@ pub async fn migrate(client: &mut tokio_postgres::Client) -> Result<Report, Box<
     revoked?;
     Ok(report?)
 }
-
-/// The version of the newest migration that this program knows.
-pub(super) fn newest_migration() -> i64 {
-    let migrations = migrations::runner();
-    migrations.get_migrations().iter().map(refinery::Migration::version).max().map_or(0, i64::from)
-}

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::ClientWrapper;
-use tokio_postgres::{Row, error::SqlState, types::ToSql};
+use futures_util::FutureExt;
+use tokio_postgres::{Row, types::ToSql};
 
-use super::{Client, Database, Error, fresh_if_outdated, query, sent, within};
+use super::{Database, Error, sent, within};
 use crate::domain::{Principal, TenantId};
 
 /// Names the tenant of a transaction, or says that it is for staff; and names the person who acts.
@@ -41,8 +41,8 @@ impl Scope {
 /// A transaction. Dropped before it is committed, it leaves nothing behind.
 #[derive(Debug)]
 pub struct Transaction {
-    client: Client,
-    access: Access,
+    client: deadpool_postgres::Client,
+    is_open: bool,
     timeout: Duration,
 }
 
@@ -62,11 +62,6 @@ impl Access {
             Self::Change => "BEGIN",
         }
     }
-
-    /// Whether it is this transaction that refuses a change, and not the server.
-    fn refuses(self, error: &Error) -> bool {
-        self == Self::Read && matches!(error, Error::Query(query) if query.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION))
-    }
 }
 
 /// A statement with its parameters.
@@ -83,47 +78,31 @@ impl Database {
             Rows::Staff => String::new(),
         };
         let staff = if scope.rows == Rows::Staff { "yes" } else { "" };
-        let once = || {
-            within(self.timeout, async {
-                let mut client = self.client_within().await?;
-                client.will_be_rolled_back();
-                let transaction = Transaction { client, access, timeout: self.timeout };
-                let params: [&(dyn ToSql + Sync); 3] = [&tenant, &staff, &scope.actor];
-                let rows = transaction.noted(begin(&transaction.client, access, &params, first).await)?;
-                Ok((transaction.kept(), rows))
-            })
-        };
-        match once().await {
-            Err(error) if access.refuses(&error) => Err(error),
-            answer => fresh_if_outdated(answer, once).await,
-        }
+        within(self.timeout, async {
+            let client = self.client().await?;
+            let set_scope = client.prepare_cached(SET_SCOPE).await?;
+            let mut prepared = Vec::with_capacity(first.len());
+            for (sql, _) in first {
+                prepared.push(client.prepare_cached(sql).await?);
+            }
+            let transaction = Transaction { client, is_open: true, timeout: self.timeout };
+            let scope_params: [&(dyn ToSql + Sync); 3] = [&tenant, &staff, &scope.actor];
+            let begin = sent(transaction.client.batch_execute(access.begin())).await;
+            let set = sent(transaction.client.query(&set_scope, &scope_params)).await;
+            let mut answers = Vec::with_capacity(first.len());
+            for (statement, (_, params)) in prepared.iter().zip(first) {
+                answers.push(sent(transaction.client.query(statement, params)).await);
+            }
+            begin.await?;
+            set.await?;
+            let mut rows = Vec::with_capacity(first.len());
+            for answer in answers {
+                rows.push(answer.await?);
+            }
+            Ok((transaction, rows))
+        })
+        .await
     }
-}
-
-async fn begin(
-    client: &ClientWrapper,
-    access: Access,
-    scope: &[&(dyn ToSql + Sync); 3],
-    first: &[Asking<'_>],
-) -> Result<Vec<Vec<Row>>, Error> {
-    let set_scope = client.prepare_cached(SET_SCOPE).await?;
-    let mut prepared = Vec::with_capacity(first.len());
-    for (sql, _) in first {
-        prepared.push(client.prepare_cached(sql).await?);
-    }
-    let begin = sent(client.batch_execute(access.begin())).await;
-    let set = sent(client.query(&set_scope, scope)).await;
-    let mut answers = Vec::with_capacity(first.len());
-    for (statement, (_, params)) in prepared.iter().zip(first) {
-        answers.push(sent(client.query(statement, params)).await);
-    }
-    begin.await?;
-    set.await?;
-    let mut rows = Vec::with_capacity(first.len());
-    for answer in answers {
-        rows.push(answer.await?);
-    }
-    Ok(rows)
 }
 
 impl Transaction {
@@ -132,7 +111,11 @@ impl Transaction {
     /// # Errors
     /// Any [`Error`]; nothing more can then be done in this transaction.
     pub async fn query(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Error> {
-        self.noted(within(self.timeout, query(&self.client, sql, params)).await)
+        within(self.timeout, async {
+            let statement = self.client.prepare_cached(sql).await?;
+            Ok(self.client.query(&statement, params).await?)
+        })
+        .await
     }
 
     /// Runs a statement, and answers its first row.
@@ -147,21 +130,18 @@ impl Transaction {
     ///
     /// # Errors
     /// Any [`Error`]; after [`Error::Deadline`] it is not known whether it is.
-    pub async fn commit(self) -> Result<(), Error> {
-        let outcome = within(self.timeout, async { Ok(self.client.batch_execute("COMMIT").await?) }).await;
-        self.client.conclude(outcome)
+    pub async fn commit(mut self) -> Result<(), Error> {
+        within(self.timeout, async { Ok(self.client.batch_execute("COMMIT").await?) }).await?;
+        self.is_open = false;
+        Ok(())
     }
+}
 
-    fn noted<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
-        if !matches!(&outcome, Err(error) if self.access.refuses(error)) {
-            self.client.note(&outcome);
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if self.is_open {
+            // Asked once, it is on its way, ahead of whatever the connection is used for next; nobody need wait for the answer.
+            let _ = self.client.batch_execute("ROLLBACK").now_or_never();
         }
-        outcome
-    }
-
-    /// It goes on beyond the statements with which it has begun.
-    fn kept(mut self) -> Self {
-        self.client.keep();
-        self
     }
 }

@@ -7,9 +7,8 @@ use super::{
     answer::{Place, Taken},
     beat_after,
     entries::Entry,
-    grants::{self, Grant, Way},
     rebuild::Why,
-    records,
+    records::{self, Grant, Way},
     scripts::Caller,
 };
 use crate::domain::{IdempotencyKey, License, LicenseKey, LimitKind, Refusal, SessionId, SessionKey, Timestamp, Verdict};
@@ -22,8 +21,7 @@ impl Engine {
     /// of the license key on this device, except where there is no such key.
     ///
     /// # Errors
-    /// Any [`Error`]; what was granted all the same is given back once the servers answer. With an idempotency key it stays, and
-    /// trying again finds it.
+    /// Any [`Error`]; no seat is then held for longer than its TTL, and trying again finds it if it was granted.
     pub async fn acquire(self: &Arc<Self>, key: &LicenseKey, applicant: Applicant) -> Result<Counted<Acquired>, Error> {
         let (engine, key) = (Arc::clone(self), key.clone());
         let work = tokio::spawn(async move { engine.acquire_to_the_end(&key, applicant).await });
@@ -63,13 +61,7 @@ impl Engine {
             }
             tries += 1;
             applicant.sit_as(license.policy.seat_unit);
-            let (sent, session) = (self.clocks.steady(), SessionKey::random());
-            let asked = self.scripts.acquire(&license, session, &applicant, limit).await;
-            if asked.is_err() {
-                // Redis may do it yet.
-                self.settle(&license, session, false);
-            }
-            let taken = match asked? {
+            let taken = match self.scripts.acquire(&license, SessionKey::random(), &applicant, limit).await? {
                 Reply::Cold => {
                     self.rebuild(&license, Why::Cold).await?;
                     continue;
@@ -80,23 +72,11 @@ impl Engine {
                         // Whatever it takes from here on, it is one request.
                         (limit, verdict) = (limit.off(), counted);
                     }
-                    if let Some(now) = taken.now() {
-                        self.clocks.note_redis(sent, now);
-                        self.look_at_clocks();
-                    }
                     taken
                 }
             };
-            if tries <= LOOKS {
-                let forgotten = self.has_forgotten(&license, &applicant, &taken).await;
-                if forgotten.is_err()
-                    && let Taken::Granted(place) | Taken::Shared(place) = &taken
-                {
-                    self.settle(&license, place.session, false);
-                }
-                if forgotten? {
-                    continue;
-                }
+            if tries <= LOOKS && self.has_forgotten(&license, &applicant, &taken).await? {
+                continue;
             }
             let outcome = match taken {
                 Taken::Stale => {
@@ -108,7 +88,7 @@ impl Engine {
                 Taken::Crowded { now, next_expiry } => Some(Acquired::Crowded { retry_after: seconds_until(now, next_expiry) }),
                 Taken::Full { now, used, next_expiry } => {
                     self.counters.denied.inc();
-                    Some(self.full(&license, now, used, next_expiry))
+                    Some(full(&license, now, used, next_expiry))
                 }
                 Taken::Replayed { answer, is_shared } => Some(Acquired::Replayed { answer, is_shared }),
                 Taken::InFlight => Some(Acquired::InFlight),
@@ -135,7 +115,7 @@ impl Engine {
             | Taken::InFlight
             | Taken::Reused => return Ok(false),
         };
-        if !records::is_replaceable(&self.database, license, applicant, &self.clocks.due(license, now)).await? {
+        if !records::is_replaceable(&self.database, license, applicant, now).await? {
             return Ok(false);
         }
         if let Some(place) = place {
@@ -147,25 +127,22 @@ impl Engine {
 
     /// Redis has chosen a seat: record it. None: Redis had forgotten something, now mended; choose again.
     async fn confirm_grant(&self, license: Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
-        let confirmed = self.confirm(Arc::clone(&license), place, applicant).await;
-        if confirmed.is_err() {
-            self.give_back(&license, place.session).await;
-            // The same request may come again and find what was recorded of it, and so may a program that comes back.
-            self.settle(&license, place.session, applicant.idempotency_key.is_none() && !place.replaces);
-        }
-        confirmed
-    }
-
-    async fn confirm(&self, license: Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
-        match self.record(&license, place, applicant).await? {
+        let recorded = match self.record(&license, place, applicant).await {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                self.give_back(&license, place.session).await;
+                return Err(error);
+            }
+        };
+        match recorded {
             Some(is_shared) => {
                 if !is_shared {
                     self.counters.granted.inc();
                 }
-                Ok(Some(self.acquired(license, &place, applicant, is_shared)))
+                Ok(Some(acquired(license, &place, applicant, is_shared)))
             }
             // Another request with the same idempotency key may have recorded this very session for us.
-            None if self.is_alive(&license, place.session).await? => Ok(Some(self.acquired(license, &place, applicant, place.is_shared))),
+            None if self.is_alive(&license, place.session).await? => Ok(Some(acquired(license, &place, applicant, place.is_shared))),
             None => self.take_back(&license, &place, applicant).await,
         }
     }
@@ -175,17 +152,14 @@ impl Engine {
     async fn record(&self, license: &Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<bool>, Error> {
         let grant = Arc::new(Grant { license: Arc::clone(license), place, applicant: applicant.clone() });
         // Nearly always there is nothing in the way of a seat that Redis finds free, and it is recorded with others.
-        // While nobody may expire, sessions above the limit are counted by a statement that is told so.
-        let is_alone = !place.is_shared && !self.clocks.protects(license.policy.session_ttl);
-        if is_alone && self.entries.record(license.tenant, Entry::Grant(Arc::clone(&grant))).await?.is_some() {
+        if !place.is_shared && self.entries.record(license.tenant, Entry::Grant(Arc::clone(&grant))).await?.is_some() {
             return Ok(Some(false));
         }
-        let due = self.clocks.due(license, place.now);
         let part = usize::from(place.holder.as_bytes()[0]) % self.adding.len();
         let _turn = self.adding[part].lock().await;
         let ways: &[Way] = if place.is_shared { &[Way::Shared, Way::OverDead, Way::Shared] } else { &[Way::OverDead, Way::Shared] };
         for way in ways {
-            if grants::record_apart(&self.database, &grant, &due, *way).await? {
+            if records::record_apart(&self.database, &grant, *way).await? {
                 if let Some(replaced) = grant.replaced() {
                     self.counters.released.inc();
                     self.give_back(license, replaced).await;
@@ -198,8 +172,8 @@ impl Engine {
 
     /// Redis has a session that this very request has begun: that counts only if PostgreSQL has it too. None: choose again.
     async fn confirm_resumed(&self, license: Arc<License>, place: Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
-        match records::hold(&self.database, &license, &place, &self.clocks.due(&license, place.now)).await? {
-            Some(record) if record.ended.is_none() => Ok(Some(self.acquired(license, &place, applicant, place.is_shared))),
+        match records::hold(&self.database, &license, &place).await? {
+            Some(record) if record.ended.is_none() => Ok(Some(acquired(license, &place, applicant, place.is_shared))),
             // A release that was cut in half has left it in Redis.
             Some(_) => {
                 self.give_back(&license, place.session).await;
@@ -214,13 +188,12 @@ impl Engine {
     /// seat and there is no room for it, or Redis had forgotten something, now mended.
     async fn take_back(&self, license: &License, place: &Place, applicant: &Applicant) -> Result<Option<Acquired>, Error> {
         self.give_back(license, place.session).await;
-        let due = self.clocks.due(license, place.now);
-        if records::is_blocked(&self.database, license, applicant, place.now, &due).await? {
+        if records::is_blocked(&self.database, license, applicant, place.now).await? {
             return Ok(Some(Acquired::Refused(Refusal::HardwareBlocked)));
         }
-        if place.is_shared && records::is_full(&self.database, license, place, &due).await? {
+        if place.is_shared && records::is_full(&self.database, license, place).await? {
             self.counters.denied.inc();
-            return Ok(Some(self.full(license, place.now, place.used, place.expires_at)));
+            return Ok(Some(full(license, place.now, place.used, place.expires_at)));
         }
         self.rebuild(license, Why::Drift).await?;
         Ok(None)
@@ -231,12 +204,11 @@ impl Engine {
         Ok(record.is_some_and(|record| record.ended.is_none()))
     }
 
-    /// Takes a session out of Redis alone. If that fails it is settled later.
+    /// Takes a session out of Redis alone. If that fails the number stays held until its TTL: lost time, never a seat twice.
     async fn give_back(&self, license: &License, session: SessionKey) {
         let uncounted = self.limiter.limit(LimitKind::Principal).off();
         if let Err(error) = self.scripts.release(license.id, session, uncounted).await {
-            tracing::debug!(license = %license.id, %error, "a seat could not be given back at once");
-            self.settle(license, session, false);
+            tracing::warn!(license = %license.id, %error, "a seat could not be given back and is held until it expires");
         }
     }
 
@@ -248,26 +220,25 @@ impl Engine {
             tracing::warn!(license = %seat.license.id, %error, "an answer could not be kept for replay");
         }
     }
+}
 
-    fn acquired(&self, license: Arc<License>, place: &Place, applicant: &Applicant, is_shared: bool) -> Acquired {
-        let seat = Seat {
-            session: SessionId { license: license.id, key: place.session },
-            number: place.seat,
-            hardware: applicant.hardware,
-            is_shared,
-            at: self.clocks.told(place.now),
-            expires_at: self.clocks.told(place.expires_at),
-            heartbeat_after: beat_after(place.now, place.expires_at),
-            occupancy: license.policy.occupancy(place.used),
-            license,
-        };
-        if is_shared { Acquired::Shared(seat) } else { Acquired::Granted(seat) }
-    }
+fn acquired(license: Arc<License>, place: &Place, applicant: &Applicant, is_shared: bool) -> Acquired {
+    let seat = Seat {
+        session: SessionId { license: license.id, key: place.session },
+        number: place.seat,
+        hardware: applicant.hardware,
+        is_shared,
+        at: place.now,
+        expires_at: place.expires_at,
+        heartbeat_after: beat_after(place.now, place.expires_at),
+        occupancy: license.policy.occupancy(place.used),
+        license,
+    };
+    if is_shared { Acquired::Shared(seat) } else { Acquired::Granted(seat) }
+}
 
-    fn full(&self, license: &License, now: Timestamp, used: u32, next_expiry: Timestamp) -> Acquired {
-        let (occupancy, retry_after) = (license.policy.occupancy(used), seconds_until(now, next_expiry));
-        Acquired::Full { occupancy, next_expiry: self.clocks.told(next_expiry), retry_after }
-    }
+fn full(license: &License, now: Timestamp, used: u32, next_expiry: Timestamp) -> Acquired {
+    Acquired::Full { occupancy: license.policy.occupancy(used), next_expiry, retry_after: seconds_until(now, next_expiry) }
 }
 
 /// Whole seconds until then, at least one.

@@ -42,17 +42,6 @@ pub(super) enum Taken {
     Reused,
 }
 
-impl Taken {
-    /// Redis' time, where it is told.
-    pub(super) const fn now(&self) -> Option<Timestamp> {
-        match self {
-            Self::Granted(place) | Self::Shared(place) | Self::Resumed(place) => Some(place.now),
-            Self::Crowded { now, .. } | Self::Full { now, .. } => Some(*now),
-            Self::Stale | Self::Replayed { .. } | Self::InFlight | Self::Reused => None,
-        }
-    }
-}
-
 /// A session on a seat as Redis has it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {

@@ -3,27 +3,15 @@
 use tokio::time::sleep;
 
 use super::{Engine, Error, PATIENCE, TRIES, upkeep::Closed};
-use crate::{
-    db::Database,
-    domain::{LicenseId, Timestamp},
-};
+use crate::domain::{LicenseId, Timestamp};
 
 impl Engine {
-    /// The time by the clock that rules expiry, or by PostgreSQL's if that is earlier: nothing has run out before both say so.
+    /// The time by the clock that rules expiry.
     ///
     /// # Errors
-    /// Any [`Error`].
+    /// [`Error::Redis`].
     pub async fn now(&self) -> Result<Timestamp, Error> {
-        let (redis, database) = self.both_clocks(&self.database).await?;
-        Ok(redis.min(database))
-    }
-
-    /// The time by Redis' clock and by PostgreSQL's, which are compared.
-    pub(super) async fn both_clocks(&self, database: &Database) -> Result<(Timestamp, Timestamp), Error> {
-        let sent = self.clocks.steady();
-        let redis = self.scripts.now().await?;
-        self.clocks.note_redis(sent, redis);
-        Ok((redis, self.clocks.look(database).await?))
+        self.scripts.now().await
     }
 
     /// Makes Redis forget the seats of a license that has run out. Whoever has ended its sessions in PostgreSQL calls this: then their

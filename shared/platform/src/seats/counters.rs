@@ -23,13 +23,11 @@ pub struct Counters {
     pub released: Counter,
     /// Licenses rebuilt from the record.
     pub rebuilt: Counter,
-    /// Heartbeats taken by PostgreSQL's record because Redis failed.
-    pub moved: Counter,
     /// Zombies ended by the sweep.
     pub expired: Counter,
-    /// 1 while Redis took a write at the last check.
+    /// 1 while Redis answered the last check.
     pub redis_up: Gauge,
-    /// 1 while PostgreSQL took a write at the last check.
+    /// 1 while PostgreSQL answered the last check.
     pub database_up: Gauge,
 }
 
@@ -40,11 +38,9 @@ impl Counters {
         registry.register("coditect_seats_denied", "Applications turned away because every seat was taken", self.denied.clone());
         registry.register("coditect_seats_released", "Sessions released by their holders", self.released.clone());
         registry.register("coditect_seats_rebuilt", "Licenses rebuilt in Redis from the record", self.rebuilt.clone());
-        let moved = "Heartbeats taken by the record because Redis failed";
-        registry.register("coditect_seats_moved", moved, self.moved.clone());
         registry.register("coditect_seats_expired", "Zombie sessions ended by the sweep", self.expired.clone());
-        registry.register("coditect_redis_up", "1 if Redis took a write at the last readiness check", self.redis_up.clone());
-        registry.register("coditect_database_up", "1 if PostgreSQL took a write at the last readiness check", self.database_up.clone());
+        registry.register("coditect_redis_up", "1 if Redis answered the last readiness check", self.redis_up.clone());
+        registry.register("coditect_database_up", "1 if PostgreSQL answered the last readiness check", self.database_up.clone());
     }
 }
 
@@ -64,11 +60,6 @@ impl Collector for PoolCollector {
         for (name, help, value) in [
             ("coditect_database_connections_open", "Connections to PostgreSQL that are open", state.open),
             ("coditect_database_connections_idle", "Connections to PostgreSQL that nobody uses", state.idle),
-            (
-                "coditect_schema_ahead",
-                "Migrations that the database's schema has beyond those that this program knows",
-                usize::try_from(self.0.schema_ahead()).unwrap_or(0),
-            ),
             ("coditect_database_connections_waiting", "Callers that wait for a connection to PostgreSQL", state.waiting),
         ] {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

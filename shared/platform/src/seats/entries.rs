@@ -11,9 +11,7 @@ use uuid::Uuid;
 use super::{
     Error,
     batcher::{Batcher, Work},
-    clocks::Clocks,
-    grants::{GRANT, Grant, GrantRow},
-    records::RELEASE,
+    records::{GRANT, Grant, GrantRow, RELEASE},
 };
 use crate::{
     db::{self, Database, Patience, Statement},
@@ -58,7 +56,6 @@ pub(super) enum Recorded {
 pub(super) struct Entries {
     pub(super) database: Database,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) clocks: Arc<Clocks>,
 }
 
 impl Batcher<Entries> {
@@ -138,7 +135,7 @@ struct Part<'a> {
 type Columns<'a> = Vec<Box<dyn ToSql + Send + Sync + 'a>>;
 
 impl Part<'_> {
-    fn grant(&self, tenant: TenantId, moved: Option<Timestamp>) -> Columns<'_> {
+    fn grant(&self, tenant: TenantId) -> Columns<'_> {
         macro_rules! column {
             ($row:ident => $value:expr) => {
                 Box::new(self.grants.iter().map(|$row| $value).collect::<Vec<_>>())
@@ -157,7 +154,6 @@ impl Part<'_> {
             column!(row => row.at),
             column!(row => row.expires_at),
             column!(row => row.limit),
-            Box::new(moved),
         ]
     }
 
@@ -188,7 +184,7 @@ impl Entries {
         let mut asked: Vec<(TenantId, &str, Columns<'_>)> = vec![];
         for (tenant, part) in &parts {
             if !part.grants.is_empty() {
-                asked.push((*tenant, GRANT, part.grant(*tenant, self.clocks.moved())));
+                asked.push((*tenant, GRANT, part.grant(*tenant)));
             }
             if !part.ended.is_empty() {
                 asked.push((*tenant, RELEASE, part.release(*tenant, now)));

@@ -1,16 +1,13 @@
 //! Heartbeat: one Lua call, shared with whoever beats at the same moment, and PostgreSQL only where Redis does not know
 //! the session.
 
-use std::{sync::Arc, time::Duration};
-
-use tokio::time::sleep;
+use std::sync::Arc;
 
 use super::{
     Claim, Counted, Engine, Error, Looked, Reply, TRIES,
     answer::Beat,
     batcher::Work,
     beat_after,
-    clocks::{Clocks, RESUME},
     rebuild::Why,
     records,
     scripts::{Caller, Scripts, limit_key},
@@ -64,12 +61,13 @@ enum LastWord {
     Ended(EndReason),
     /// It lives, and Redis has forgotten it.
     Lives(Arc<License>),
+    /// It was renewed or ended meanwhile: Redis must be asked again.
+    Changed,
 }
 
 /// Heartbeats go to Redis together: on one server all of them, on a cluster those of one license.
 pub(super) struct Beats {
     pub(super) scripts: Arc<Scripts>,
-    pub(super) clocks: Arc<Clocks>,
     /// Of each session.
     pub(super) limit: Limit,
 }
@@ -89,10 +87,7 @@ impl Work for Beats {
         let mut order: Vec<usize> = (0..sessions.len()).collect();
         order.sort_unstable_by_key(|at| (sessions[*at].license, *sessions[*at].key.as_bytes()));
         let sorted: Vec<SessionId> = order.iter().map(|at| sessions[*at]).collect();
-        let sent = self.clocks.steady();
-        let (now, beats) = self.scripts.heartbeat(&sorted, self.limit).await?;
-        self.clocks.note_redis(sent, now);
-        let mut beats: Vec<_> = order.into_iter().zip(beats).collect();
+        let mut beats: Vec<_> = order.into_iter().zip(self.scripts.heartbeat(&sorted, self.limit).await?).collect();
         beats.sort_unstable_by_key(|(at, _)| *at);
         Ok(beats.into_iter().map(|(_, beat)| beat).collect())
     }
@@ -104,32 +99,13 @@ impl Engine {
     /// counts against the limit of the address that claims it, and beyond that limit PostgreSQL is
     /// not asked.
     ///
-    /// If Redis fails the record is renewed in its place, where it says that the session lives.
-    ///
     /// # Errors
     /// Any [`Error`]; the session is then neither ended nor surely renewed.
     pub async fn heartbeat(&self, claim: impl Into<Claim>) -> Result<Counted<Heartbeat>, Error> {
-        self.look_at_clocks();
-        let claim = claim.into();
-        let taken = match self.beat(claim).await {
-            // The client gets the first error: what the record says is beside the point if it is not to be had either.
-            Err(Error::Redis(error)) => Box::pin(self.move_record(claim)).await.ok().flatten().ok_or(Error::Redis(error)),
-            taken => taken,
-        };
-        if taken.is_err() {
-            self.clocks.note_missed();
-        }
-        taken
-    }
-
-    async fn beat(&self, Claim { session, network }: Claim) -> Result<Counted<Heartbeat>, Error> {
+        let Claim { session, network } = claim.into();
         let lane = self.scripts.is_cluster().then_some(session.license);
         for _ in 0..TRIES {
-            let reply = self.beats.ask(lane, session).await?;
-            if self.clocks.note_taken() {
-                self.resume();
-            }
-            let (beat, verdict) = match reply {
+            let (beat, verdict) = match self.beats.ask(lane, session).await? {
                 Reply::Done(Counted::Served(beat, verdict)) => (beat, verdict),
                 Reply::Done(Counted::Beyond(allowance)) => return Ok(Counted::Beyond(allowance)),
                 Reply::Cold => match Box::pin(self.find_license(session.license, network.as_ref())).await? {
@@ -150,8 +126,8 @@ impl Engine {
                         tenant,
                         seat,
                         hardware,
-                        at: self.clocks.told(now),
-                        expires_at: self.clocks.told(expires_at),
+                        at: now,
+                        expires_at,
                         heartbeat_after: beat_after(now, expires_at),
                         seats_used: used,
                         seats_total: seats,
@@ -160,9 +136,10 @@ impl Engine {
                     return Ok(Counted::Served(Heartbeat::Renewed(renewal), verdict));
                 }
                 Beat::Refused { expires_at, why } => {
-                    return Ok(Counted::Served(Heartbeat::Refused { why, stop_by: self.clocks.told(expires_at) }, verdict));
+                    return Ok(Counted::Served(Heartbeat::Refused { why, stop_by: expires_at }, verdict));
                 }
                 Beat::Missing { now } => match Box::pin(self.look_for(session, network.as_ref(), now)).await? {
+                    Looked::Found(LastWord::Changed) => {}
                     Looked::Found(LastWord::Lives(license)) => self.rebuild(&license, Why::Drift).await?,
                     Looked::Found(LastWord::Ended(reason)) => {
                         // Whoever knows of a session that was is counted by it.
@@ -175,21 +152,6 @@ impl Engine {
             }
         }
         Err(Error::Unsettled(session.license))
-    }
-
-    /// Tells all instances that sessions could not be renewed until now, in the background.
-    fn resume(&self) {
-        let (clocks, database) = (Arc::clone(&self.clocks), self.database.clone());
-        tracing::warn!("heartbeats can be taken again after a gap: no session expires for one TTL");
-        tokio::spawn(async move {
-            for _ in 0..TRIES {
-                match database.query(RESUME, &[&clocks.moved()]).await {
-                    Ok(_) => return,
-                    Err(error) => tracing::debug!(%error, "other instances could not be told of a gap"),
-                }
-                sleep(Duration::from_secs(1)).await;
-            }
-        });
     }
 
     /// Redis knows the license and lacks the session: what PostgreSQL says of it.
@@ -212,13 +174,12 @@ impl Engine {
         if let Some((_, reason)) = record.ended {
             return Ok(Some(LastWord::Ended(reason)));
         }
-        // Not due by Redis' clock, nor then by both.
         if record.expires_at > now {
             return Ok(Some(LastWord::Lives(license)));
         }
-        let due = self.clocks.due(&license, now);
-        let has_ended = records::expire(&self.database, &license, session.key, now, &due).await?;
-        Ok(Some(if has_ended { LastWord::Ended(EndReason::Expired) } else { LastWord::Lives(license) }))
+        // Both say that it is dead. It is ended here and now, so that no rebuild brings back what a client was told is over.
+        let ended = records::expire(&self.database, &license, session.key, now).await?;
+        Ok(Some(ended.map_or(LastWord::Changed, |_| LastWord::Ended(EndReason::Expired))))
     }
 
     /// Looks up a policy that Redis has held for ten seconds without a look. The heartbeat does not depend on it.

@@ -168,11 +168,10 @@ impl Limiter {
         }
     }
 
-    /// Puts what it counts of itself, and of its connections to Redis, on a metrics page.
+    /// Puts what it counts of itself on a metrics page.
     pub fn register(&self, registry: &mut Registry) {
         let help = "Requests let through uncounted because the limiter's store did not answer";
         registry.register("coditect_limits_let_through", help, self.let_through.clone());
-        self.link.register(registry);
     }
 
     /// The limit of one kind of caller.

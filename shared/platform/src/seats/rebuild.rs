@@ -39,8 +39,7 @@ impl Engine {
         let Some(license) = self.licenses.reload(&self.database, license.id).await? else {
             return Err(Error::Unsettled(license.id));
         };
-        let due = self.clocks.due(&license, now);
-        let sessions = records::live(&self.database, &license, now, &due).await?;
+        let sessions = records::live(&self.database, &license, now - license.policy.session_ttl).await?;
         let written = self.scripts.rebuild(&license, token, &sessions).await?;
         self.counters.rebuilt.inc();
         tracing::info!(license = %license.id, sessions = written, "seats rebuilt from the record");

@@ -1,12 +1,5 @@
 //! The way to Redis: one server or a cluster, opened when first used, kept up by itself.
 
-mod connections;
-mod fault;
-mod keeper;
-mod meter;
-mod opener;
-mod primaries;
-
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,18 +7,17 @@ use std::{
 };
 
 use clap::Args;
-use prometheus_client::registry::Registry;
-use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, TlsCertificates, Value};
+use redis::{
+    Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, TlsCertificates, Value,
+    aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
+};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
+use tokio::sync::OnceCell;
 
 use super::redis_url::redis_url;
-use crate::{Secret, domain::UnreadyReason};
-use connections::Connections;
-pub(super) use fault::{reason, words};
-use opener::Opener;
-
-/// For how long a connection on which calls wait may be without any answer.
-const SILENCE: Duration = Duration::from_secs(3);
+use crate::Secret;
 
 /// Where Redis is.
 #[derive(Args, Clone, Debug)]
@@ -82,51 +74,95 @@ fn unusable(file: &Path, why: &dyn std::fmt::Display) -> RedisError {
     refused("REDIS_CA_FILE", format!("{}: {why}", file.display()))
 }
 
-/// The way to one Redis, which many callers share. Cheap to clone.
+/// A client that trusts what `authority` has signed, whatever name is in it: a managed Redis has a CA of its own, which signs for nobody else,
+/// and the certificate has the server's address in its common name, where rustls does not look. All else about the certificate is checked.
+fn single(node: ConnectionInfo, authority: Option<TlsCertificates>) -> RedisResult<Client> {
+    let Some(authority) = authority else { return Client::open(node) };
+    let client = Client::build_with_tls(node, authority)?;
+    let mut address = client.get_connection_info().addr().clone();
+    address.set_danger_accept_invalid_hostnames(true);
+    Client::open(client.get_connection_info().clone().set_addr(address))
+}
+
+/// A connection to Redis that many callers share. Cheap to clone.
 #[derive(Clone)]
 pub struct RedisLink {
-    connections: Arc<Connections>,
-    is_cluster: bool,
+    kind: Kind,
+    timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Single(ConnectionManager),
+    Cluster(Arc<ClusterClient>, Arc<OnceCell<ClusterConnection>>),
 }
 
 impl std::fmt::Debug for RedisLink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("RedisLink").field(&self.connections.server).finish()
+        f.write_str(match self.kind {
+            Kind::Single(_) => "RedisLink(single)",
+            Kind::Cluster(..) => "RedisLink(cluster)",
+        })
     }
 }
 
 impl RedisLink {
-    /// A link that connects when it is first used, inside a tokio runtime.
+    /// A link that connects when it is first used. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// If a URL or the file with the CA's certificates cannot be read.
     pub fn new(settings: &RedisSettings) -> RedisResult<Self> {
-        let (nodes, authority) = (settings.nodes()?, settings.authority()?);
-        let servers: Vec<_> = nodes.iter().map(|node| node.addr().to_string()).collect();
-        let opener = Opener::new(nodes, authority, settings.timeout())?;
-        let is_cluster = opener.is_cluster();
-        let connections = Connections::new(opener, servers.join(","), settings.timeout());
-        Ok(Self { connections: Arc::new(connections), is_cluster })
+        let (mut nodes, authority) = (settings.nodes()?, settings.authority()?);
+        let timeout = settings.timeout();
+        if nodes.len() == 1 {
+            // A lost connection is opened again at once, then at most every 250 ms, for as long as it takes: calls
+            // meanwhile fail promptly.
+            let config = ConnectionManagerConfig::new()
+                .set_response_timeout(Some(timeout))
+                .set_connection_timeout(Some(timeout))
+                .set_min_delay(Duration::from_millis(20))
+                .set_max_delay(Duration::from_millis(250))
+                .set_number_of_retries(2);
+            let manager = ConnectionManager::new_lazy_with_config(single(nodes.remove(0), authority)?, config)?;
+            return Ok(Self { kind: Kind::Single(manager), timeout });
+        }
+        let mut builder = ClusterClient::builder(nodes)
+            .connection_timeout(timeout)
+            .response_timeout(timeout)
+            .overall_response_timeout(Some(timeout * 2))
+            .retries(3);
+        if let Some(authority) = authority {
+            builder = builder.certs(authority).danger_accept_invalid_hostnames(true);
+        }
+        let client = builder.build()?;
+        Ok(Self { kind: Kind::Cluster(Arc::new(client), Arc::new(OnceCell::new())), timeout })
     }
 
     pub(super) const fn is_cluster(&self) -> bool {
-        self.is_cluster
+        matches!(self.kind, Kind::Cluster(..))
     }
 
     /// Sends one command.
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
-        self.connections.send(command).await
+        match &self.kind {
+            Kind::Single(manager) => request(manager.clone(), command).await,
+            Kind::Cluster(client, connection) => {
+                let connection = if let Some(connection) = connection.get() {
+                    connection
+                } else {
+                    let connect = Box::pin(connection.get_or_try_init(|| client.get_async_connection()));
+                    let connected = tokio::time::timeout(self.timeout, connect).await;
+                    connected.map_err(|_| redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??
+                };
+                request(connection.clone(), command).await
+            }
+        }
     }
+}
 
-    /// Tries a write on every primary. Returns why Redis cannot be used.
-    pub(super) async fn check(&self) -> Result<(), UnreadyReason> {
-        let outcome = primaries::try_writes(&self.connections).await;
-        self.connections.note(&outcome);
-        outcome.map_err(|error| reason(&error))
-    }
-
-    /// Puts the state of the connections on a metrics page.
-    pub(super) fn register(&self, registry: &mut Registry) {
-        self.connections.meter.register(registry);
+async fn request(mut connection: impl ConnectionLike, command: &Cmd) -> RedisResult<Value> {
+    match connection.req_packed_command(command).await? {
+        Value::ServerError(error) => Err(error.into()),
+        value => Ok(value),
     }
 }

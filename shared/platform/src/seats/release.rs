@@ -59,23 +59,14 @@ impl Engine {
                 None => return Ok(Counted::Served(None, Verdict::Uncounted)),
             },
         };
-        let ended = self.end_record(&license, session.key).await;
-        if ended.is_err() {
-            // It may be ended yet, and then its seat is free.
-            self.settle(&license, session.key, false);
-        }
-        let Some((at, reason)) = ended? else {
+        let Some((at, reason)) = self.end_record(&license, session.key).await? else {
             // There never was such a session.
             let Some(asker) = asker else { return Ok(Counted::Served(None, Verdict::Uncounted)) };
             return Ok(Counted::under(self.limiter.count_unknown(asker).await, None));
         };
         let limit = self.limiter.limit(LimitKind::Principal);
         for _ in 0..TRIES {
-            let freed = self.scripts.release(license.id, session.key, limit).await;
-            if freed.is_err() {
-                self.settle(&license, session.key, false);
-            }
-            match freed? {
+            match self.scripts.release(license.id, session.key, limit).await? {
                 Reply::Done(Counted::Beyond(allowance)) => {
                     self.limiter.refuse(&own_limit, allowance);
                     return Ok(Counted::Beyond(allowance));

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use prometheus_client::registry::Registry;
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value, cmd};
 
 use super::{Error, RedisLink, answer::Answer};
-use crate::domain::{Clock, Timestamp, UnreadyReason, from_millis};
+use crate::domain::{Clock, Timestamp, from_millis};
 
 /// A script of ours, as a server knows it.
 pub(super) struct Script {
@@ -42,16 +41,6 @@ impl ScriptLink {
     /// Whether all keys of one call must lie on one slot.
     pub(super) const fn is_cluster(&self) -> bool {
         self.link.is_cluster()
-    }
-
-    /// Tries a write on every primary. Returns why Redis cannot be used.
-    pub(super) async fn check(&self) -> Result<(), UnreadyReason> {
-        self.link.check().await
-    }
-
-    /// Puts the state of the connections on a metrics page.
-    pub(super) fn register(&self, registry: &mut Registry) {
-        self.link.register(registry);
     }
 
     /// Sends one command.

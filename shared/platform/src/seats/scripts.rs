@@ -13,8 +13,8 @@ use super::{
     script::{Script, ScriptLink, lua},
 };
 use crate::domain::{
-    HardwareHash, License, LicenseId, Limit, Refusal, SeatUnit, SessionId, SessionKey, TenantId, Timestamp, UnreadyReason, Verdict,
-    fingerprint, from_millis,
+    HardwareHash, License, LicenseId, Limit, Refusal, SeatUnit, SessionId, SessionKey, TenantId, Timestamp, Verdict, fingerprint,
+    from_millis,
 };
 
 /// Calls the scripts over one link.
@@ -64,9 +64,9 @@ impl Scripts {
         }
     }
 
-    /// Tries a write on every primary. Returns why Redis cannot be used.
-    pub(super) async fn check(&self) -> Result<(), UnreadyReason> {
-        self.link.check().await
+    pub(super) async fn ping(&self) -> Result<(), Error> {
+        self.link.send(&cmd("PING")).await?;
+        Ok(())
     }
 
     /// Chooses a seat for a session that is to be: one that its holder has, or a free one. Beyond the limit of the license key on this
@@ -114,9 +114,9 @@ impl Scripts {
         }
     }
 
-    /// Renews sessions and answers Redis' time and, in their order, which must have those of one license side by side. On a cluster they
+    /// Renews sessions and answers in their order, which must have those of one license side by side. On a cluster they
     /// must all be of one license. The same session may be there more than once, side by side too.
-    pub(super) async fn heartbeat(&self, sessions: &[SessionId], limit: Limit) -> Result<(Timestamp, Vec<Reply<Counted<Beat>>>), Error> {
+    pub(super) async fn heartbeat(&self, sessions: &[SessionId], limit: Limit) -> Result<Vec<Reply<Counted<Beat>>>, Error> {
         let licenses = || sessions.chunk_by(|one, other| one.license == other.license);
         let count = licenses().count();
         let mut call = ScriptLink::begin(&self.heartbeat, 4 * count, count + sessions.len() + 3, 210 * count + 24 * sessions.len() + 96);
@@ -166,7 +166,7 @@ impl Scripts {
                 }
             }
         }
-        Ok((now, beats))
+        Ok(beats)
     }
 
     /// Takes a session out and says how many are left, unless it is asked too often.

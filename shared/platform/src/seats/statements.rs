@@ -1,19 +1,16 @@
 //! Every statement of the engine, for the tests that prepare and explain them all.
 
-use super::{clocks, grants, licenses, moves, reconcile, records, sweep};
+use super::{licenses, reconcile, records, sweep};
 
 /// Those that run as [`crate::db::Role::Functions`].
 pub const FUNCTIONS: &[&str] = &[
     licenses::BY_KEY,
     licenses::BY_ID,
     licenses::BY_KEY_OF_TENANT,
-    clocks::NOW,
-    clocks::RESUME,
-    moves::MOVE,
-    grants::GRANT,
-    grants::GRANT_OVER_DEAD,
-    grants::SHARE,
-    grants::REPLACE,
+    records::GRANT,
+    records::GRANT_OVER_DEAD,
+    records::SHARE,
+    records::REPLACE,
     records::REPLACEABLE,
     records::FULL,
     records::BLOCKED,
@@ -25,15 +22,5 @@ pub const FUNCTIONS: &[&str] = &[
 ];
 
 /// Those that run as [`crate::db::Role::Jobs`].
-pub const JOBS: &[&str] = &[
-    clocks::NOW,
-    sweep::PULSE,
-    sweep::DUE,
-    sweep::PREVIEW,
-    sweep::RENEW,
-    sweep::END,
-    sweep::REVOKED,
-    reconcile::LICENSES,
-    reconcile::RECORDED,
-    reconcile::STANDING,
-];
+pub const JOBS: &[&str] =
+    &[sweep::DUE, sweep::PREVIEW, sweep::RENEW, sweep::END, sweep::REVOKED, reconcile::LICENSES, reconcile::RECORDED, reconcile::STANDING];

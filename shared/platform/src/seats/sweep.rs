@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Engine, Error, Reply, TRIES, answer::Found, rebuild::Why};
 use crate::{
-    db::{Database, Work},
+    db::Database,
     domain::{LicenseId, SessionKey, Timestamp},
 };
 
@@ -64,47 +64,33 @@ pub struct Sweeper {
 // Half a TTL by each license's own policy; rows are taken from the most urgent on, and a cursor goes past those that
 // another batch of the same sweep has dealt with.
 pub(super) const DUE: &str = "-- sweep::due
-SELECT s.id, s.license_id, s.expires_at, l.session_ttl_seconds,
-       due_by($1::timestamptz, make_interval(secs => l.session_ttl_seconds), (SELECT renewable_since($5)), $5::timestamptz) = '-infinity'
-FROM sessions s JOIN licenses l ON l.id = s.license_id
-WHERE s.ended_at IS NULL AND (s.expires_at, s.id) > ($2, $3) AND s.expires_at < $1 + clock_shift($1, $5) + make_interval(secs => (SELECT max(session_ttl_seconds) FROM licenses) / 2.0)
-  AND s.expires_at < $1 + clock_shift($1, $5) + make_interval(secs => l.session_ttl_seconds / 2.0)
+SELECT s.id, s.license_id, s.expires_at FROM sessions s JOIN licenses l ON l.id = s.license_id
+WHERE s.ended_at IS NULL AND (s.expires_at, s.id) > ($2, $3) AND s.expires_at < $1::timestamptz + make_interval(secs => (SELECT max(session_ttl_seconds) FROM licenses) / 2.0)
+  AND s.expires_at < $1::timestamptz + make_interval(secs => l.session_ttl_seconds / 2.0)
 ORDER BY s.expires_at, s.id LIMIT $4
 FOR UPDATE OF s SKIP LOCKED";
 
 // The same rows, left alone.
 pub(super) const PREVIEW: &str = "-- sweep::preview
-SELECT s.id, s.license_id, s.expires_at, l.session_ttl_seconds,
-       due_by($1::timestamptz, make_interval(secs => l.session_ttl_seconds), (SELECT renewable_since($5)), $5::timestamptz) = '-infinity'
-FROM sessions s JOIN licenses l ON l.id = s.license_id
-WHERE s.ended_at IS NULL AND (s.expires_at, s.id) > ($2, $3) AND s.expires_at < $1 + clock_shift($1, $5) + make_interval(secs => (SELECT max(session_ttl_seconds) FROM licenses) / 2.0)
-  AND s.expires_at < $1 + clock_shift($1, $5) + make_interval(secs => l.session_ttl_seconds / 2.0)
+SELECT s.id, s.license_id, s.expires_at FROM sessions s JOIN licenses l ON l.id = s.license_id
+WHERE s.ended_at IS NULL AND (s.expires_at, s.id) > ($2, $3) AND s.expires_at < $1::timestamptz + make_interval(secs => (SELECT max(session_ttl_seconds) FROM licenses) / 2.0)
+  AND s.expires_at < $1::timestamptz + make_interval(secs => l.session_ttl_seconds / 2.0)
 ORDER BY s.expires_at, s.id LIMIT $4";
 
 pub(super) const RENEW: &str = "-- sweep::renew
-UPDATE sessions s SET expires_at = alive.until + clock_shift(alive.now, $4)
-FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) AS alive (id, until, now)
-WHERE s.id = alive.id AND coalesce(s.ended_reason, '') = '' AND s.expires_at < alive.until + clock_shift(alive.now, $4::timestamptz)";
+UPDATE sessions s SET expires_at = alive.until
+FROM unnest($1::uuid[], $2::timestamptz[]) AS alive (id, until)
+WHERE s.id = alive.id AND coalesce(s.ended_reason, '') = '' AND s.expires_at < alive.until";
 
 pub(super) const END: &str = "-- sweep::end
 WITH ended AS (
     UPDATE sessions s SET ended_at = dead.at, ended_reason = 'expired'
-    FROM unnest($1::uuid[], $2::timestamptz[], $3::int[]) AS dead (id, at, ttl)
-    WHERE s.id = dead.id AND coalesce(s.ended_reason, '') = ''
-      AND s.expires_at <= due_by(dead.at, make_interval(secs => dead.ttl), (SELECT renewable_since($4)), $4::timestamptz)
+    FROM unnest($1::uuid[], $2::timestamptz[]) AS dead (id, at)
+    WHERE s.id = dead.id AND coalesce(s.ended_reason, '') = '' AND s.expires_at <= dead.at
     RETURNING s.tenant_id, s.license_id, s.id, s.ended_at
 )
 INSERT INTO audit_events (tenant_id, at, actor, action, license_id, session_id)
 SELECT tenant_id, ended_at, 'system', 'session.expired', license_id, id FROM ended";
-
-// Answers PostgreSQL's time. Sweeps come at least every twelfth of the shortest TTL; a quarter of it harms no session.
-pub(super) const PULSE: &str = "-- sweep::pulse
-INSERT INTO pulse AS p (beaten_at, longest_gap)
-SELECT coalesce($1::timestamptz, statement_timestamp()),
-       greatest(interval '150 seconds', make_interval(secs => (SELECT min(session_ttl_seconds) FROM licenses) / 4.0))
-ON CONFLICT (is_only) DO UPDATE SET beaten_at = excluded.beaten_at, longest_gap = excluded.longest_gap,
-    resumed_at = CASE WHEN p.beaten_at < excluded.beaten_at - p.longest_gap THEN excluded.beaten_at ELSE p.resumed_at END
-RETURNING beaten_at";
 
 pub(super) const REVOKED: &str = "-- sweep::revoked
 SELECT license_id, id FROM sessions WHERE ended_reason = 'revoked' AND ended_at > $1";
@@ -114,17 +100,9 @@ type Cursor = (Timestamp, Uuid);
 /// Before every row.
 const START: Cursor = (Timestamp::UNIX_EPOCH, Uuid::nil());
 
-/// The sessions of one license that a batch has taken, and when each is due.
-struct Taken {
-    /// In seconds.
-    ttl: i32,
-    sessions: Vec<(SessionKey, Timestamp)>,
-}
-
 /// What Redis says of the sessions of one license.
 struct Verdict {
     license: LicenseId,
-    ttl: i32,
     sessions: Vec<(Uuid, Timestamp, Found)>,
     was_cold: bool,
 }
@@ -141,7 +119,6 @@ impl Sweeper {
     /// # Errors
     /// Any [`Error`]: what was swept until then stays so, and the next sweep goes on.
     pub async fn sweep(&self) -> Result<SweepReport, Error> {
-        self.beat().await?;
         let cursor = Mutex::new(START);
         let abreast = self.database.pool_state().at_once.clamp(1, ABREAST);
         let passes = (0..abreast).map(|_| self.pass(&cursor));
@@ -149,19 +126,6 @@ impl Sweeper {
         self.engine.counters.expired.inc_by(report.expired);
         self.take_out_revoked().await?;
         Ok(report)
-    }
-
-    /// Notes that both servers answer, and compares their clocks.
-    async fn beat(&self) -> Result<(), Error> {
-        let clocks = &self.engine.clocks;
-        let sent = clocks.steady();
-        clocks.note_redis(sent, self.engine.scripts.now().await?);
-        let sent = clocks.steady();
-        let rows = self.database.query(PULSE, &[&clocks.moved()]).await?;
-        if let Some(row) = rows.first() {
-            clocks.note_database(sent, row.try_get(0)?);
-        }
-        Ok(())
     }
 
     /// Tells what a sweep would find now, and changes nothing. Licenses that Redis has forgotten are counted as such, and their
@@ -174,11 +138,10 @@ impl Sweeper {
         let mut from = START;
         loop {
             let now = self.engine.scripts.now().await?;
-            let moved = self.engine.clocks.moved();
-            let rows = self.database.query(PREVIEW, &[&now, &from.0, &from.1, &BATCH, &moved]).await?;
+            let rows = self.database.query(PREVIEW, &[&now, &from.0, &from.1, &BATCH]).await?;
             let Some(last) = rows.last() else { return Ok(report) };
             from = (last.try_get(2)?, last.try_get(0)?);
-            for (license, Taken { sessions, .. }) in self.by_license(&rows, now)? {
+            for (license, sessions) in by_license(&rows)? {
                 let Reply::Done(found) = self.engine.scripts.look(LicenseId::from_uuid(license), &sessions).await? else {
                     report.rebuilt += 1;
                     continue;
@@ -217,13 +180,13 @@ impl Sweeper {
             let now = self.engine.scripts.now().await?;
             let mut client = self.database.client().await?;
             let transaction = client.transaction().await?;
-            let moved = self.engine.clocks.moved();
-            let rows = transaction.query(DUE, &[&now, &cursor.0, &cursor.1, &BATCH, &moved]).await?;
+            let due = transaction.prepare_cached(DUE).await?;
+            let rows = transaction.query(&due, &[&now, &cursor.0, &cursor.1, &BATCH]).await?;
             let Some(last) = rows.last() else { return Ok(false) };
             *cursor = (last.try_get(2)?, last.try_get(0)?);
-            let licenses = self.by_license(&rows, now)?;
+            let licenses = by_license(&rows)?;
             let verdicts: Vec<Verdict> = stream::iter(licenses)
-                .map(|(license, taken)| self.ask(LicenseId::from_uuid(license), taken))
+                .map(|(license, sessions)| self.ask(LicenseId::from_uuid(license), sessions))
                 .buffer_unordered(CONCURRENCY)
                 .try_filter_map(async |verdict| Ok(verdict))
                 .try_collect()
@@ -231,7 +194,7 @@ impl Sweeper {
             // To end sessions costs PostgreSQL more than to renew them: the next batch waits, and clients do not.
             let mut all = verdicts.iter().flat_map(|verdict| &verdict.sessions);
             let _cursor = all.any(|(.., found)| matches!(found, Found::Dead)).then_some(cursor);
-            let forgotten = write_down(&transaction, &verdicts, moved, report).await?;
+            let forgotten = write_down(&transaction, &verdicts, report).await?;
             transaction.commit().await?;
             // After the commit: the rebuild reads these rows, and nothing else waits for them meanwhile.
             self.mend(forgotten, report).await?;
@@ -244,14 +207,13 @@ impl Sweeper {
     /// before Redis can forget it once more.
     ///
     /// None: the license cannot be settled now. Its sessions are left for the next sweep, and those of others are not kept waiting.
-    async fn ask(&self, license: LicenseId, taken: Taken) -> Result<Option<Verdict>, Error> {
-        let Taken { sessions, ttl } = taken;
+    async fn ask(&self, license: LicenseId, sessions: Vec<(SessionKey, Timestamp)>) -> Result<Option<Verdict>, Error> {
         let mut was_cold = false;
         for _ in 0..TRIES {
             match self.engine.scripts.sweep(license, &sessions).await? {
                 Reply::Done((now, found)) => {
                     let told = sessions.iter().zip(found).map(|((session, _), found)| (session.as_uuid(), now, found));
-                    return Ok(Some(Verdict { license, ttl, sessions: told.collect(), was_cold }));
+                    return Ok(Some(Verdict { license, sessions: told.collect(), was_cold }));
                 }
                 Reply::Cold => {
                     was_cold = true;
@@ -279,32 +241,23 @@ impl Sweeper {
         }
         Ok(())
     }
+}
 
-    /// What was taken, by license. Where nobody may expire, nothing is due before one TTL is over.
-    fn by_license(&self, rows: &[Row], now: Timestamp) -> Result<HashMap<Uuid, Taken>, Error> {
-        let mut licenses: HashMap<Uuid, Taken> = HashMap::new();
-        for row in rows {
-            let (mut due, ttl, is_protected): (Timestamp, i32, bool) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
-            let length = Duration::from_secs(ttl.unsigned_abs().into());
-            if is_protected || self.engine.clocks.protects(length) {
-                due = due.max(now + length);
-            }
-            let taken = licenses.entry(row.try_get(1)?).or_insert(Taken { ttl, sessions: Vec::new() });
-            taken.sessions.push((SessionKey::from_uuid(row.try_get(0)?), due));
-        }
-        Ok(licenses)
+fn by_license(rows: &[Row]) -> Result<HashMap<Uuid, Vec<(SessionKey, Timestamp)>>, Error> {
+    let mut licenses: HashMap<Uuid, Vec<(SessionKey, Timestamp)>> = HashMap::new();
+    for row in rows {
+        licenses.entry(row.try_get(1)?).or_default().push((SessionKey::from_uuid(row.try_get(0)?), row.try_get(2)?));
     }
+    Ok(licenses)
 }
 
 /// Writes what Redis said to the locked rows, and names the licenses that Redis must be reminded of.
 async fn write_down(
-    transaction: &Work<'_>,
+    transaction: &deadpool_postgres::Transaction<'_>,
     verdicts: &[Verdict],
-    moved: Option<Timestamp>,
     report: &mut SweepReport,
 ) -> Result<Vec<LicenseId>, Error> {
-    let (mut alive, mut until, mut since, mut forgotten) = (vec![], vec![], vec![], vec![]);
-    let (mut dead, mut at, mut ttl) = (vec![], vec![], vec![]);
+    let (mut alive, mut until, mut dead, mut at, mut forgotten) = (vec![], vec![], vec![], vec![], vec![]);
     for verdict in verdicts {
         report.rebuilt += u64::from(verdict.was_cold);
         for (session, now, found) in &verdict.sessions {
@@ -312,12 +265,10 @@ async fn write_down(
                 Found::Alive(expires_at) => {
                     alive.push(*session);
                     until.push(*expires_at);
-                    since.push(*now);
                 }
                 Found::Dead => {
                     dead.push(*session);
                     at.push(*now);
-                    ttl.push(verdict.ttl);
                 }
                 Found::Forgotten => {
                     if forgotten.last() != Some(&verdict.license) {
@@ -328,10 +279,12 @@ async fn write_down(
         }
     }
     if !alive.is_empty() {
-        report.renewed += transaction.execute(RENEW, &[&alive, &until, &since, &moved]).await?;
+        let renew = transaction.prepare_cached(RENEW).await?;
+        report.renewed += transaction.execute(&renew, &[&alive, &until]).await?;
     }
     if !dead.is_empty() {
-        report.expired += transaction.execute(END, &[&dead, &at, &ttl, &moved]).await?;
+        let end = transaction.prepare_cached(END).await?;
+        report.expired += transaction.execute(&end, &[&dead, &at]).await?;
     }
     Ok(forgotten)
 }

@@ -54,7 +54,8 @@ pub async fn sign_changed(database: &Database, root: &dyn RootSigner, now: Times
         for row in &rows {
             let license = db::license(row)?;
             let document = sign(root, &key, &license, now).await?;
-            progress += database.execute(SIGNED, &[&license.id.as_uuid(), &license.version, &document, &key.kid()]).await?;
+            let client = database.client().await?;
+            progress += client.execute(SIGNED, &[&license.id.as_uuid(), &license.version, &document, &key.kid()]).await?;
         }
         signed += progress;
         if progress == 0 {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use deadpool_postgres::Transaction;
 use serde::Serialize;
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use super::{
     schedule::{CLOCK_DIFFERENCE, Known, LONGEST_LEASE, Make, Outlook, State},
 };
 use crate::{
-    db::{self, Database, Work},
+    db::{self, Database},
     domain::{Clock, Timestamp},
 };
 
@@ -167,10 +168,10 @@ impl KeyRotation {
         Ok(true)
     }
 
-    async fn rotate_locked(&self, transaction: &Work<'_>, root: &RootPublicKey) -> Result<Rotated, Error> {
+    async fn rotate_locked(&self, transaction: &Transaction<'_>, root: &RootPublicKey) -> Result<Rotated, Error> {
         let now = self.clock.now();
         self.see_root(transaction, root, now).await?;
-        let last = transaction.first(LAST_LIST, &[]).await?;
+        let last = transaction.query_opt(LAST_LIST, &[]).await?;
         if last.is_none_or(|list| list.get::<_, &str>(1) != root.kid()) {
             self.publish_list(transaction, root, now).await?;
         }
@@ -196,12 +197,12 @@ impl KeyRotation {
         Ok(rotated)
     }
 
-    async fn see_root(&self, transaction: &Work<'_>, root: &RootPublicKey, now: Timestamp) -> Result<(), Error> {
+    async fn see_root(&self, transaction: &Transaction<'_>, root: &RootPublicKey, now: Timestamp) -> Result<(), Error> {
         transaction.execute(SEE_ROOT, &[&root.kid(), &root.algorithm().as_str(), &root.spki(), &now]).await?;
         Ok(())
     }
 
-    async fn make(&self, transaction: &Work<'_>, root: &RootPublicKey, make: Make, now: Timestamp) -> Result<String, Error> {
+    async fn make(&self, transaction: &Transaction<'_>, root: &RootPublicKey, make: Make, now: Timestamp) -> Result<String, Error> {
         let leaf = NewLeaf::make(&self.sealing)?;
         let signs_until = make.signs_from + self.schedule.signs_for;
         let expires_at = signs_until + LONGEST_LEASE;
@@ -236,8 +237,8 @@ impl KeyRotation {
     }
 
     /// Signs the list of all that was ever revoked, as the next version.
-    async fn publish_list(&self, transaction: &Work<'_>, root: &RootPublicKey, now: Timestamp) -> Result<(), Error> {
-        let last = transaction.first(LAST_LIST, &[]).await?;
+    async fn publish_list(&self, transaction: &Transaction<'_>, root: &RootPublicKey, now: Timestamp) -> Result<(), Error> {
+        let last = transaction.query_opt(LAST_LIST, &[]).await?;
         let version = last.map_or(0, |list| list.get::<_, i64>(0)) + 1;
         let revoked: Vec<_> = transaction
             .query(REVOKED, &[])
@@ -252,7 +253,7 @@ impl KeyRotation {
     }
 }
 
-async fn known(transaction: &Work<'_>, root_kid: &str) -> Result<Vec<Known>, Error> {
+async fn known(transaction: &Transaction<'_>, root_kid: &str) -> Result<Vec<Known>, Error> {
     let rows = transaction.query(KNOWN, &[]).await?;
     rows.iter()
         .map(|row| {

@@ -32,7 +32,7 @@ use super::{
     ApiError, ClientAddress, HttpSettings, Metrics, Origins, TraceContext, browsers, metrics::RouteMeter, panics::caught, problem::Raised,
     readiness::Readiness, spans,
 };
-use crate::{domain::Unready, seats::Limiter};
+use crate::seats::Limiter;
 
 /// The id of a request: within the edge every request has one.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -45,11 +45,11 @@ struct Edge {
     timeout: Duration,
 }
 
-/// Puts health, readiness and the edge around a function's routes. `ready` names what the function needs and cannot use.
+/// Puts health, readiness and the edge around a function's routes. `ready` names what the function needs and cannot reach.
 pub fn shell<F, R>(routes: Router, http: &HttpSettings, metrics: Arc<Metrics>, limiter: Arc<Limiter>, ready: F) -> Router
 where
     F: Fn() -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = Vec<Unready>> + Send,
+    R: Future<Output = Vec<&'static str>> + Send,
 {
     let health = get(async || Json(json!({ "status": "ok" })));
     let readiness = Arc::new(Readiness::new(ready));
@@ -228,7 +228,6 @@ mod tests {
     use super::*;
     use crate::{
         Secret,
-        domain::UnreadyReason,
         seats::{LimitSettings, RedisLink, RedisSettings},
         web::TelemetrySettings,
     };
@@ -265,7 +264,7 @@ mod tests {
         // Short for the one that never answers; a slow machine must not miss it elsewhere.
         let request_timeout_ms = if path == "/slow" { 30 } else { 60_000 };
         let http = HttpSettings { request_timeout_ms, ..settings() };
-        let app = shell(routes, &http, metrics, limiter, async || vec![Unready { part: "redis", reason: UnreadyReason::ReadOnly }]);
+        let app = shell(routes, &http, metrics, limiter, async || vec!["redis"]);
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);

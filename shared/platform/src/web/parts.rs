@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use super::{AuthenticationSettings, Authenticator};
 use crate::{
     db::{Database, DatabaseSettings, Role},
-    domain::{SystemClock, Unready, UnreadyReason},
+    domain::SystemClock,
     seats::{Engine, LimitSettings, Limiter, RedisLink, RedisSettings},
     signing::{Keyring, PublishedKeys, SealingSettings},
 };
@@ -24,8 +24,8 @@ pub trait Parts: Clone + Send + Sync + Sized + 'static {
     /// If the settings make no sense.
     fn open(settings: &Self::Settings, registry: &mut Registry) -> Result<Self, Box<dyn Error + Send + Sync>>;
 
-    /// Names what they need and cannot use now, and why.
-    fn unready(&self) -> impl Future<Output = Vec<Unready>> + Send;
+    /// Names what they need and cannot reach now.
+    fn unreachable(&self) -> impl Future<Output = Vec<&'static str>> + Send;
 
     /// What counts requests, so that the edge can count those whose credential fails.
     fn limiter(&self) -> Arc<Limiter>;
@@ -56,8 +56,8 @@ impl Parts for Arc<Engine> {
         Ok(engine)
     }
 
-    async fn unready(&self) -> Vec<Unready> {
-        Engine::unready(self).await
+    async fn unreachable(&self) -> Vec<&'static str> {
+        Engine::unreachable(self).await
     }
 
     fn limiter(&self) -> Arc<Limiter> {
@@ -94,11 +94,11 @@ impl Parts for SignedSeats {
         Ok(Self { seats, keys })
     }
 
-    async fn unready(&self) -> Vec<Unready> {
-        let mut down = Engine::unready(&self.seats).await;
+    async fn unreachable(&self) -> Vec<&'static str> {
+        let mut down = Engine::unreachable(&self.seats).await;
         // Without the database there is no looking for a key: one cause is named once.
-        if down.iter().all(|unready| unready.part != "database") && self.keys.leaf().await.is_err() {
-            down.push(Unready { part: self.keys.missing().as_str(), reason: UnreadyReason::Missing });
+        if !down.contains(&"database") && self.keys.leaf().await.is_err() {
+            down.push(self.keys.missing().as_str());
         }
         down
     }
@@ -138,8 +138,8 @@ impl Parts for AcquireParts {
         Ok(Self { signed, callers })
     }
 
-    async fn unready(&self) -> Vec<Unready> {
-        self.signed.unready().await
+    async fn unreachable(&self) -> Vec<&'static str> {
+        self.signed.unreachable().await
     }
 
     fn limiter(&self) -> Arc<Limiter> {
@@ -177,8 +177,8 @@ impl Parts for ValidateParts {
         Ok(Self { seats, callers })
     }
 
-    async fn unready(&self) -> Vec<Unready> {
-        Engine::unready(&self.seats).await
+    async fn unreachable(&self) -> Vec<&'static str> {
+        Engine::unreachable(&self.seats).await
     }
 
     fn limiter(&self) -> Arc<Limiter> {
@@ -220,9 +220,8 @@ impl Parts for Public {
     }
 
     /// Without Redis nobody is counted, and everybody served.
-    async fn unready(&self) -> Vec<Unready> {
-        let probe = self.keys.database().probe().await;
-        probe.err().map(|reason| Unready { part: "database", reason }).into_iter().collect()
+    async fn unreachable(&self) -> Vec<&'static str> {
+        if self.keys.database().ping().await.is_ok() { Vec::new() } else { vec!["database"] }
     }
 
     fn limiter(&self) -> Arc<Limiter> {

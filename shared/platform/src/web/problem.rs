@@ -17,7 +17,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::domain::{Allowance, EndReason, Permission, Refusal, TenantChoice, Timestamp, Unready, rfc3339};
+use crate::domain::{Allowance, EndReason, Permission, Refusal, TenantChoice, Timestamp, rfc3339};
 
 use super::{Conflict, limits};
 pub use denial::{Denial, none_may};
@@ -107,8 +107,8 @@ pub enum ApiError {
     TooManyRequests(Allowance),
     /// A server that this one needs does not answer.
     Unavailable(Cause),
-    /// What `/ready/` found to be down, and why.
-    NotReady(Vec<Unready>),
+    /// What `/ready/` found to be down.
+    NotReady(Vec<&'static str>),
     /// The request took too long.
     Timeout,
     /// A fault of ours.
@@ -222,7 +222,7 @@ impl ApiError {
             Self::TooManyRequests(allowance) => {
                 format!("{} requests an hour may be made; wait {} s for the next.", allowance.limit().per_hour(), allowance.next_after())
             }
-            Self::NotReady(down) => format!("Down: {}.", down.iter().map(Unready::to_string).collect::<Vec<_>>().join(", ")),
+            Self::NotReady(down) => format!("Down: {}.", down.join(", ")),
             Self::Unavailable(_) => "Nothing is wrong with the request: send it again after retry-after.".to_owned(),
             Self::Timeout => {
                 "The request was not finished in time: its body was too slow to come, or the service is. Send it again after retry-after."
@@ -285,10 +285,7 @@ impl ApiError {
                 document.insert("stop_by".to_owned(), json!(rfc3339(*stop_by)));
             }
             Self::NotReady(down) => {
-                let reasons: Map<String, Value> =
-                    down.iter().map(|unready| (unready.part.to_owned(), json!(unready.reason.as_str()))).collect();
-                document.insert("down".to_owned(), json!(down.iter().map(|unready| unready.part).collect::<Vec<_>>()));
-                document.insert("reasons".to_owned(), Value::Object(reasons));
+                document.insert("down".to_owned(), json!(down));
             }
             Self::TenantChoiceRequired(tenants) => {
                 document.insert("tenants".to_owned(), json!(tenants));
@@ -327,6 +324,7 @@ impl ApiError {
         match self {
             Self::Internal(cause) => tracing::error!(request_id, error = %cause, "internal error"),
             Self::Unavailable(cause) => tracing::warn!(request_id, error = %cause, "unavailable"),
+            Self::NotReady(down) => tracing::warn!(request_id, ?down, "not ready"),
             Self::Timeout => tracing::warn!(request_id, "a request took too long"),
             Self::Invalid(_)
             | Self::MalformedBody(_)
@@ -353,7 +351,6 @@ impl ApiError {
             | Self::UnsupportedMediaType
             | Self::UnsupportedContentEncoding
             | Self::IdempotencyKeyReused
-            | Self::NotReady(_)
             | Self::TooManyRequests(_) => tracing::debug!(request_id, status = status.as_u16(), code, "refused"),
         }
     }

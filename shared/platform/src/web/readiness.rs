@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::domain::Unready;
-
 /// How long what was found is told again.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
@@ -15,20 +13,20 @@ const MAX_AGE: Duration = Duration::from_secs(1);
 pub(super) struct Readiness<F> {
     ask: F,
     /// Held by the one that asks; the others wait for its answer.
-    last: Mutex<Option<(Instant, Vec<Unready>)>>,
+    last: Mutex<Option<(Instant, Vec<&'static str>)>>,
 }
 
 impl<F, R> Readiness<F>
 where
     F: Fn() -> R,
-    R: Future<Output = Vec<Unready>>,
+    R: Future<Output = Vec<&'static str>>,
 {
     pub(super) fn new(ask: F) -> Self {
         Self { ask, last: Mutex::default() }
     }
 
-    /// Names what is down, and why.
-    pub(super) async fn down(&self) -> Vec<Unready> {
+    /// Names what is down.
+    pub(super) async fn down(&self) -> Vec<&'static str> {
         let mut last = self.last.lock().await;
         if let Some((at, down)) = &*last
             && at.elapsed() < MAX_AGE
@@ -36,20 +34,8 @@ where
             return down.clone();
         }
         let down = (self.ask)().await;
-        if last.as_ref().map_or(&[][..], |(_, before)| before) != down {
-            log_change(&down);
-        }
         *last = Some((Instant::now(), down.clone()));
         down
-    }
-}
-
-/// Tells the log once of each change, and not of each request for `/ready/`.
-fn log_change(down: &[Unready]) {
-    if down.is_empty() {
-        tracing::info!("ready again");
-    } else {
-        tracing::warn!(down = %down.iter().map(Unready::to_string).collect::<Vec<_>>().join(", "), "not ready");
     }
 }
 
@@ -61,21 +47,18 @@ mod tests {
     use tokio::time::{advance, sleep};
 
     use super::*;
-    use crate::domain::UnreadyReason;
-
-    const NO_REDIS: Unready = Unready { part: "redis", reason: UnreadyReason::Unreachable };
 
     #[tokio::test(start_paused = true)]
     async fn readiness_asked_often_asks_once_a_second() {
         let asked = AtomicUsize::new(0);
         let readiness = Readiness::new(async || {
             sleep(Duration::from_millis(100)).await;
-            if asked.fetch_add(1, Ordering::Relaxed) == 0 { vec![NO_REDIS] } else { Vec::new() }
+            if asked.fetch_add(1, Ordering::Relaxed) == 0 { vec!["redis"] } else { Vec::new() }
         });
         let together = join_all((0..100).map(|_| readiness.down())).await;
-        assert!(together.iter().all(|down| *down == [NO_REDIS]));
+        assert!(together.iter().all(|down| *down == ["redis"]));
         advance(Duration::from_millis(999)).await;
-        assert_eq!(readiness.down().await, [NO_REDIS]);
+        assert_eq!(readiness.down().await, ["redis"]);
         assert_eq!(asked.load(Ordering::Relaxed), 1);
         advance(Duration::from_millis(1)).await;
         assert!(readiness.down().await.is_empty());

@@ -55,7 +55,7 @@ async fn serve_until_told<P: Parts>(
         let parts = parts.clone();
         move || {
             let parts = parts.clone();
-            async move { parts.unready().await }
+            async move { parts.unreachable().await }
         }
     };
     let limiter = parts.limiter();

@@ -23,7 +23,7 @@ use super::{
     connections::{ConnectionMeter, Connections},
     shell,
 };
-use crate::{domain::Unready, seats::Limiter};
+use crate::seats::Limiter;
 
 /// How long a client may take over the head of a request.
 const HEAD: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ impl Terms {
 pub(super) async fn run<F, R>(routes: Router, http: &HttpSettings, metrics: Arc<Metrics>, limiter: Arc<Limiter>, ready: F) -> io::Result<()>
 where
     F: Fn() -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = Vec<Unready>> + Send + 'static,
+    R: Future<Output = Vec<&'static str>> + Send + 'static,
 {
     let listener = listen(http.host, http.port, "PORT (--port) of HOST (--host)").await?;
     let pages = listen_for_metrics(http.metrics_host, http.metrics_port).await?;

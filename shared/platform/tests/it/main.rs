@@ -4,17 +4,13 @@
 
 mod audit_writers;
 mod callers;
-mod clocks;
 mod database;
-mod database_outages;
 mod engine;
 mod issuers;
 mod limits;
 mod model;
-mod outages;
 mod plans;
 mod privileges;
-mod redis_link;
 mod redis_tls;
 mod revocations;
 mod rig;

@@ -5,20 +5,14 @@
 //! that crashes comes back and replaces its session, which must work as long as it lives.
 //!
 //! Faults: a function dies between Redis and PostgreSQL or after its commit, a release is cut in half, the policy changes with
-//! or without Redis being told, Redis is wiped at any time, Redis is restored from an older copy at most every half TTL, and
-//! one clock at a time, Redis' or PostgreSQL's, is ahead or behind by minutes. Instances notice none of that by themselves. For a time
-//! longer than a TTL instances cannot reach Redis, or nothing is there at all.
+//! or without Redis being told, Redis is wiped at any time, Redis is restored from an older copy at most every half TTL.
 //! `MODEL_SEQUENCES` sets how many sequences each of the four tests runs (250 if it is not set).
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{HashMap, HashSet};
 
-use futures_util::future::join_all;
 use platform::{
     domain::{Clock, SeatUnit, SessionId},
-    seats::{Acquired, Counted, Engine, Heartbeat},
+    seats::{Acquired, Heartbeat},
 };
 use proptest::{
     prelude::*,
@@ -63,14 +57,6 @@ enum Step {
     Wipe,
     Copy,
     Restore,
-    Clocks {
-        of_redis: bool,
-        ahead: i64,
-    },
-    /// For so many half minutes heartbeats come to an instance that cannot reach Redis.
-    WithoutRedis(u64),
-    /// Nothing is there for so many seconds.
-    Gap(u64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,10 +76,6 @@ fn step() -> impl Strategy<Value = Step> {
         5 => Just(Step::Wipe),
         5 => Just(Step::Copy),
         4 => Just(Step::Restore),
-        6 => (any::<bool>(), prop::sample::select(vec![-900, -120, 0, 0, 120, 900]))
-            .prop_map(|(of_redis, ahead)| Step::Clocks { of_redis, ahead }),
-        1 => prop::sample::select(vec![5, 14]).prop_map(Step::WithoutRedis),
-        1 => prop::sample::select(vec![200, 900]).prop_map(Step::Gap),
     ]
 }
 
@@ -109,7 +91,7 @@ struct Seated {
 struct Records {
     /// Sessions that have not ended.
     open: i64,
-    /// Seats with such whose record has not fallen due; all of them while nobody expires.
+    /// Seats with such whose record has not fallen due.
     live: i64,
     /// Seats, holders, and pairs of both, of sessions that have not ended.
     seats: i64,
@@ -123,8 +105,7 @@ struct Records {
 
 /// Reads them in one statement: after each step this costs as much as the step.
 const LOOK: &str = "
-    SELECT count(*) AS open, count(DISTINCT seat) FILTER (WHERE expires_at > $2 OR $3 OR EXISTS (
-               SELECT FROM pulse WHERE resumed_at + interval '6 minutes' > $2 OR beaten_at + interval '150 seconds' < $2)) AS live, count(DISTINCT seat) AS seats,
+    SELECT count(*) AS open, count(DISTINCT seat) FILTER (WHERE expires_at > $2) AS live, count(DISTINCT seat) AS seats,
            count(DISTINCT holder) AS holders, count(DISTINCT (seat, holder)) AS pairs, count(*) FILTER (WHERE share = 0) AS guards,
            count(*) FILTER (WHERE NOT EXISTS (
                SELECT FROM sessions p WHERE p.license_id = s.license_id AND p.seat = s.seat AND p.holder = s.holder
@@ -137,12 +118,9 @@ struct World<'a> {
     look: &'a Statement,
     records: Records,
     redis: redis::aio::MultiplexedConnection,
-    without_redis: &'a Arc<Engine>,
     customer: Customer,
     clients: HashMap<usize, Seated>,
     copy: Option<Vec<Option<Vec<u8>>>>,
-    /// One of them is wrong.
-    clocks_differ: bool,
     last_sweep: i64,
     last_restore: i64,
     limit: i64,
@@ -176,26 +154,6 @@ impl World<'_> {
             Step::Wipe => vandal::wipe(&mut self.redis, &self.customer).await,
             Step::Copy => self.copy = Some(vandal::copy(&mut self.redis, &self.customer).await),
             Step::Restore => self.restore().await,
-            Step::Clocks { of_redis, ahead } => {
-                self.clocks_differ = ahead != 0;
-                self.rig.redis_clock.set(if of_redis { ahead } else { 0 });
-                self.rig.database_clock.set(if of_redis { 0 } else { ahead });
-            }
-            Step::WithoutRedis(times) => {
-                self.set_clocks_right();
-                for _ in 0..times {
-                    self.pass_by(30, true).await?;
-                }
-            }
-            Step::Gap(seconds) => {
-                self.set_clocks_right();
-                self.rig.pass(seconds);
-                // Each session has its full TTL from the first sweep on.
-                self.rig.sweep().await;
-                self.last_sweep = self.now();
-                let until = self.now() + TTL;
-                self.clients.values_mut().for_each(|client| client.until = until);
-            }
         }
         let now = self.records().await;
         let before = std::mem::replace(&mut self.records, now);
@@ -212,12 +170,7 @@ impl World<'_> {
     }
 
     async fn records(&self) -> Records {
-        let row = self
-            .rig
-            .owner
-            .query_one(self.look, &[&self.customer.license.as_uuid(), &self.rig.clock.now(), &self.clocks_differ])
-            .await
-            .unwrap();
+        let row = self.rig.owner.query_one(self.look, &[&self.customer.license.as_uuid(), &self.rig.clock.now()]).await.unwrap();
         Records {
             open: row.get("open"),
             live: row.get("live"),
@@ -229,17 +182,7 @@ impl World<'_> {
         }
     }
 
-    fn set_clocks_right(&mut self) {
-        self.clocks_differ = false;
-        self.rig.redis_clock.set(0);
-        self.rig.database_clock.set(0);
-    }
-
     async fn pass(&mut self, seconds: u64) -> Result<(), TestCaseError> {
-        self.pass_by(seconds, false).await
-    }
-
-    async fn pass_by(&mut self, seconds: u64, without_redis: bool) -> Result<(), TestCaseError> {
         self.rig.pass(seconds);
         let now = self.now();
         if now - self.last_sweep >= SWEEP {
@@ -247,21 +190,11 @@ impl World<'_> {
             self.last_sweep = now;
         }
         self.clients.retain(|_, client| client.until > now);
-        let is_due = |client: &Seated| !client.silent && now - client.beat >= BEAT;
-        let due: Vec<_> =
-            self.clients.iter().filter(|(_, client)| is_due(client)).map(|(number, client)| (*number, client.session)).collect();
-        let engine = if without_redis { self.without_redis } else { &self.rig.engine };
-        // Together, so that those who come to an instance without Redis wait for one call.
-        let answers = join_all(due.iter().map(|(_, session)| engine.heartbeat(*session))).await;
-        for ((number, _), answer) in due.into_iter().zip(answers) {
-            let answer = answer.map(Counted::outcome);
-            let Ok(Some(Heartbeat::Renewed(renewal))) = answer else {
-                return Err(TestCaseError::fail(format!("live client {number} refused: {answer:?}")));
-            };
-            let full = (renewal.expires_at - renewal.at).num_seconds() == TTL;
-            prop_assert!(full || without_redis, "live client {number} was given {renewal:?}");
-            if let Some(client) = self.clients.get_mut(&number) {
-                (client.until, client.beat) = (renewal.expires_at.timestamp(), now);
+        for (number, client) in &mut self.clients {
+            if !client.silent && now - client.beat >= BEAT {
+                let answer = self.rig.beat(client.session).await;
+                prop_assert!(matches!(answer, Heartbeat::Renewed(_)), "live client {number} refused: {answer:?}");
+                (client.until, client.beat) = (now + TTL, now);
             }
         }
         Ok(())
@@ -354,7 +287,7 @@ impl World<'_> {
     }
 }
 
-async fn play(rig: &Rig, without_redis: &Arc<Engine>, look: &Statement, is_by_process: bool, steps: &[Step]) -> Result<(), TestCaseError> {
+async fn play(rig: &Rig, look: &Statement, is_by_process: bool, steps: &[Step]) -> Result<(), TestCaseError> {
     let mut policy = policy(3);
     policy.seat_unit = if is_by_process { SeatUnit::Process } else { SeatUnit::Device };
     let customer = rig.database.customer(policy).await;
@@ -366,17 +299,14 @@ async fn play(rig: &Rig, without_redis: &Arc<Engine>, look: &Statement, is_by_pr
         look,
         records: Records::default(),
         redis,
-        without_redis,
         customer,
         clients,
         copy: None,
-        clocks_differ: false,
         last_sweep: now,
         last_restore,
         limit: 3,
         is_by_process,
     };
-    rig.sweep().await;
     let mut outcome = Ok(());
     for step in steps {
         outcome = world.take(step).await;
@@ -384,26 +314,22 @@ async fn play(rig: &Rig, without_redis: &Arc<Engine>, look: &Statement, is_by_pr
             break;
         }
     }
-    rig.redis_clock.set(0);
-    rig.database_clock.set(0);
     vandal::wipe(&mut world.redis, &world.customer).await;
-    rig.owner.batch_execute("DELETE FROM sessions; DELETE FROM pulse").await.unwrap();
+    rig.owner.execute("DELETE FROM sessions", &[]).await.unwrap();
     outcome
 }
 
 fn run() {
     let cases = std::env::var("MODEL_SEQUENCES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(250);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let rig = runtime.block_on(Rig::without_steady_clock(redis_settings()));
+    let rig = runtime.block_on(Rig::on(redis_settings()));
     let look = runtime.block_on(rig.owner.prepare(LOOK)).unwrap();
-    let without_redis = runtime.block_on(async { rig.engine_without_redis() });
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let mut runner = TestRunner::new(config);
     let sequences = (prop::bool::weighted(0.33), prop::collection::vec(step(), 30..110));
-    let outcome =
-        runner.run(&sequences, |(is_by_process, steps)| runtime.block_on(play(&rig, &without_redis, &look, is_by_process, &steps)));
+    let outcome = runner.run(&sequences, |(is_by_process, steps)| runtime.block_on(play(&rig, &look, is_by_process, &steps)));
     let _inside = runtime.enter();
-    drop((rig, without_redis));
+    drop(rig);
     if let Err(failure) = outcome {
         panic!("{failure}");
     }

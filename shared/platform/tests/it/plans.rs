@@ -41,7 +41,7 @@ async fn the_hot_statements_read_no_table_from_end_to_end_at_100_000_rows() {
     for (role, statements) in [(Role::Functions, statements::FUNCTIONS), (Role::Jobs, statements::JOBS)] {
         let mut client = database.connect(role).client().await.unwrap();
         for sql in statements.iter().filter(|sql| sql.contains("sessions") || sql.contains("license_by")) {
-            let transaction = client.build_transaction().start().await.unwrap();
+            let transaction = client.transaction().await.unwrap();
             transaction.query("SELECT set_config('coditect.tenant', $1, true)", &[&customer.tenant.as_uuid().to_string()]).await.unwrap();
             let plan = explain(&transaction, sql).await;
             assert!(!plan.contains("Seq Scan on sessions"), "{sql}\n{plan}");
@@ -56,7 +56,7 @@ async fn what_the_engine_asks_is_planned_by_its_own_indexes_while_the_tables_are
     let database = TestDatabase::new().await;
     let mut client = database.connect(Role::Functions).client().await.unwrap();
     for sql in statements::FUNCTIONS {
-        let plan = explain(&client.build_transaction().start().await.unwrap(), sql).await;
+        let plan = explain(&client.transaction().await.unwrap(), sql).await;
         let indexes = plan
             .split(|c: char| !c.is_alphanumeric() && c != '_')
             .filter(|word| word.starts_with("sessions_") && !word.ends_with(char::is_numeric));
@@ -66,7 +66,7 @@ async fn what_the_engine_asks_is_planned_by_its_own_indexes_while_the_tables_are
     }
     // However many seats are taken, a grant looks at those above the limit alone.
     let plan = explain(
-        &client.build_transaction().start().await.unwrap(),
+        &client.transaction().await.unwrap(),
         statements::FUNCTIONS.iter().find(|sql| sql.starts_with("-- seats::grant\n")).unwrap(),
     )
     .await;

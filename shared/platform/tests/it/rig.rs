@@ -1,22 +1,15 @@
 //! An engine with a database of its own and a clock that tests move.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use platform::{
     db::Role,
-    domain::{Clock, Email, HardwareId, IdempotencyKey, SessionId, Timestamp},
+    domain::{Email, HardwareId, IdempotencyKey, SessionId},
     seats::{
-        Acquired, Applicant, Engine, Heartbeat, Inspected, LimitSettings, MovedClocks, RedisLink, RedisSettings, Released, Seat,
-        SweepReport, Sweeper,
+        Acquired, Applicant, Engine, Heartbeat, Inspected, LimitSettings, RedisLink, RedisSettings, Released, Seat, SweepReport, Sweeper,
     },
 };
-use testkit::{Customer, ManualClock, TestDatabase, free_port, redis_settings_of};
+use testkit::{Customer, ManualClock, TestDatabase};
 use tokio_postgres::Client;
 
 /// Runs each test on a single Redis and on a cluster.
@@ -33,40 +26,11 @@ macro_rules! on_both {
 
 pub(crate) use on_both;
 
-/// A clock that is ahead of another one, or behind.
-#[derive(Debug)]
-pub(crate) struct Skewed {
-    of: Arc<ManualClock>,
-    ahead_ms: AtomicI64,
-}
-
-impl Skewed {
-    fn of(clock: &Arc<ManualClock>) -> Arc<Self> {
-        Arc::new(Self { of: Arc::clone(clock), ahead_ms: AtomicI64::new(0) })
-    }
-
-    /// Sets it so many seconds ahead.
-    pub(crate) fn set(&self, ahead: i64) {
-        self.ahead_ms.store(1000 * ahead, Ordering::SeqCst);
-    }
-}
-
-impl Clock for Skewed {
-    fn now(&self) -> Timestamp {
-        self.of.now() + chrono::TimeDelta::milliseconds(self.ahead_ms.load(Ordering::SeqCst))
-    }
-}
-
 pub(crate) struct Rig {
     pub(crate) database: TestDatabase,
-    /// The right time.
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) redis_clock: Arc<Skewed>,
-    pub(crate) database_clock: Arc<Skewed>,
-    pub(crate) instance_clock: Arc<Skewed>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) owner: Client,
-    moved: MovedClocks,
     redis: RedisSettings,
     limits: LimitSettings,
     sweeper: Sweeper,
@@ -78,51 +42,21 @@ impl Rig {
     }
 
     pub(crate) async fn limited(redis: RedisSettings, limits: LimitSettings) -> Self {
-        Self::with(redis, limits, true).await
-    }
-
-    /// Instances that notice no jump of a clock by themselves, as those that have started after it.
-    pub(crate) async fn without_steady_clock(redis: RedisSettings) -> Self {
-        Self::with(redis, LimitSettings::default(), false).await
-    }
-
-    async fn with(redis: RedisSettings, limits: LimitSettings, is_steady: bool) -> Self {
         let database = TestDatabase::new().await;
         let clock = Arc::new(ManualClock::default());
-        let [redis_clock, database_clock, instance_clock] = std::array::from_fn(|_| Skewed::of(&clock));
-        let moved = MovedClocks {
-            redis: Arc::<Skewed>::clone(&redis_clock),
-            database: Arc::<Skewed>::clone(&database_clock),
-            instance: Arc::<Skewed>::clone(&instance_clock),
-            steady: is_steady.then(|| Arc::<ManualClock>::clone(&clock) as _),
-        };
-        let engine = engine(&database, &redis, &moved, limits);
+        let engine = engine(&database, &redis, &clock, limits);
         let sweeper = Sweeper::new(Arc::clone(&engine), database.connect(Role::Jobs));
         let owner = database.owner().await;
-        Self { database, clock, redis_clock, database_clock, instance_clock, engine, owner, moved, redis, limits, sweeper }
+        Self { database, clock, engine, owner, redis, limits, sweeper }
     }
 
     /// Another container of the same function: a cache and connections of its own.
     pub(crate) fn another_engine(&self) -> Arc<Engine> {
-        engine(&self.database, &self.redis, &self.moved, self.limits)
-    }
-
-    /// Another instance, which cannot reach Redis: nobody listens where it looks.
-    pub(crate) fn engine_without_redis(&self) -> Arc<Engine> {
-        let nowhere = redis_settings_of(&format!("redis://127.0.0.1:{}", free_port()));
-        engine(&self.database, &nowhere, &self.moved, self.limits)
+        engine(&self.database, &self.redis, &self.clock, self.limits)
     }
 
     pub(crate) fn pass(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
-    }
-
-    /// Lets time pass as it does where sweeps go on.
-    pub(crate) async fn pass_swept(&self, seconds: u64) {
-        for _ in 0..seconds / 100 {
-            self.sweep().await;
-            self.pass(100);
-        }
     }
 
     pub(crate) async fn sweep(&self) -> SweepReport {
@@ -181,9 +115,10 @@ impl Rig {
     }
 }
 
-fn engine(database: &TestDatabase, redis: &RedisSettings, moved: &MovedClocks, limits: LimitSettings) -> Arc<Engine> {
+fn engine(database: &TestDatabase, redis: &RedisSettings, clock: &Arc<ManualClock>, limits: LimitSettings) -> Arc<Engine> {
     let link = RedisLink::new(redis).expect("the URL of Redis can be read");
-    Arc::new(Engine::with_moved_clocks(link, database.connect(Role::Functions), moved.clone(), limits))
+    let clock: Arc<ManualClock> = Arc::clone(clock);
+    Arc::new(Engine::with_moved_time(link, database.connect(Role::Functions), clock, limits))
 }
 
 pub(crate) fn applicant(device: &str) -> Applicant {

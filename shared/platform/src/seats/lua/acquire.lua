@@ -68,7 +68,7 @@ if idempotency ~= '' then
         local since = struct.unpack('>I8', replay, 33)
         if #replay > 40 then return { 'replayed', missing, string.sub(replay, 41), since } end
         -- No function works on one request for ten seconds: after that it has died, and its session is the request's still.
-        if since + 10000 > now and since < now + 10000 then return { 'in_flight', missing } end
+        if since + 10000 > now then return { 'in_flight', missing } end
         local mine = string.sub(replay, 17, 32)
         local _, old = expiry(mine)
         call('HSET', SESSIONS, mine, struct.pack('>I8', now + ttl) .. string.sub(old, 9))

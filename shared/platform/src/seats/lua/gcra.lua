@@ -6,8 +6,6 @@ local function pass(key, interval, tolerance, is_first)
     if interval == 0 then return true, 0 end
     local moment = now * 1000
     local whole = is_first and moment or math.max(tonumber(call('GET', key)) or 0, moment)
-    -- More than anybody can have spent: the clock was set back.
-    if whole - moment > tolerance + interval then whole = moment end
     if whole - moment > tolerance then return false, whole - moment end
     whole = whole + interval
     -- Where all of it is back, there is nothing left to know.

@@ -55,9 +55,6 @@ for license = 1, #KEYS / 4 do
                 if whole > moment and interval > 0 then
                     if whole - moment <= tolerance then
                         spent = pack('>I8', whole + interval)
-                    elseif whole - moment > tolerance + interval then
-                        -- More than anybody can have spent: the clock was set back.
-                        whole = 0
                     elseif expires - now > ttl / 2 then
                         spent = nil
                     else
@@ -80,8 +77,7 @@ for license = 1, #KEYS / 4 do
             -- As text, or Redis would write it out as a float of 17 digits.
             call('HINCRBY', USAGE, beats, string.format('%d', written / 2))
             -- Whoever finds the policy ten seconds old is the one that looks it up again.
-            local age = now - tonumber(policy[6])
-            if age >= 10000 or age < 0 then
+            if now - tonumber(policy[6]) >= 10000 then
                 call('HSET', POLICY, 'checked', now)
                 found[4] = 1
             end

@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 use redis::{
-    Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, TlsCertificates, Value,
+    Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, TlsCertificates, Value,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -16,7 +16,7 @@ use redis::{
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::sync::OnceCell;
 
-use super::redis_url::redis_url;
+use super::redis_url::{nodes, redis_url};
 use crate::Secret;
 
 /// Where Redis is.
@@ -39,17 +39,10 @@ impl RedisSettings {
     }
 
     fn nodes(&self) -> RedisResult<Vec<ConnectionInfo>> {
-        let nodes = self.redis_url.expose().split(',').map(|url| url.trim().into_connection_info()).collect::<RedisResult<Vec<_>>>()?;
-        for node in &nodes {
-            match node.addr() {
-                // The crate takes a URL with #insecure to mean that any certificate will do.
-                ConnectionAddr::TcpTls { insecure: true, .. } => return Err(refused("REDIS_URL", "#insecure is not accepted".to_owned())),
-                ConnectionAddr::TcpTls { .. } => {}
-                _ if self.redis_ca_file.is_some() => {
-                    return Err(refused("REDIS_CA_FILE", "REDIS_URL must begin with rediss://".to_owned()));
-                }
-                _ => {}
-            }
+        let nodes = nodes(self.redis_url.expose()).map_err(|why| refused("REDIS_URL", why))?;
+        let is_encrypted = |node: &ConnectionInfo| matches!(node.addr(), ConnectionAddr::TcpTls { .. });
+        if self.redis_ca_file.is_some() && !nodes.iter().all(is_encrypted) {
+            return Err(refused("REDIS_CA_FILE", "REDIS_URL must begin with rediss://".to_owned()));
         }
         Ok(nodes)
     }

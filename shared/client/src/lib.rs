@@ -13,6 +13,7 @@ mod license_key;
 mod memory;
 mod patience;
 mod presence;
+mod private_file;
 mod random;
 mod rejected;
 mod rfc3339;
@@ -32,6 +33,9 @@ pub use hardware::machine_hardware_id;
 pub use keys::{Algorithm, KeyError, RootKey, hardware_sha256};
 pub use license_key::canonical_license_key;
 pub use memory::{ClockTurnedBack, Memory, MemoryError};
+// For the `seat` command, and no part of the API.
+#[doc(hidden)]
+pub use private_file::replace_private_file;
 pub use rejected::Rejected;
 pub use rfc3339::rfc3339;
 pub use seat::{Ending, Loss, Refusal, Released, Seat, SeatStatus, Trouble};

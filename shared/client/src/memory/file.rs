@@ -1,12 +1,13 @@
 //! The file: read whole, replaced whole, changed under a lock.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, ErrorKind, Read, Write},
+    fs::{DirBuilder, File},
+    io::{self, ErrorKind, Read},
     path::{Path, PathBuf},
 };
 
 use super::{MemoryError, state::State};
+use crate::private_file::{beside, private, replace_private_file};
 
 /// The largest file that is read. A full one has a few hundred kilobytes.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -52,51 +53,20 @@ impl StateFile {
     /// Waits until no other process or thread changes the file. The lock is a file beside it, which stays: if it were removed, two could
     /// hold a lock at once.
     pub(super) fn lock(&self) -> Result<Lock, MemoryError> {
-        let file = private().create(true).write(true).truncate(false).open(self.beside(".lock"));
+        let file = private().create(true).write(true).truncate(false).open(beside(&self.path, ".lock"));
         let locked = file.and_then(|file| file.lock().map(|()| Lock(file)));
         locked.map_err(|cause| self.failed("lock", cause))
     }
 
     /// Replaces the file in one step: a reader, and whoever starts after a power cut, finds the old state or the new one, whole.
     pub(super) fn replace(&self, state: &State, _: &Lock) -> Result<(), MemoryError> {
-        self.try_replace(state).map_err(|cause| self.failed("write", cause))
-    }
-
-    fn try_replace(&self, state: &State) -> io::Result<()> {
-        let next = self.beside(".next");
-        // Left by a process that died while it held the lock, or put there: never written through.
-        match fs::remove_file(&next) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let bytes = serde_json::to_vec_pretty(state)?;
-        let mut file = private().create_new(true).write(true).open(&next)?;
-        let replaced = file.write_all(&bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&next, &self.path));
-        if replaced.is_err() {
-            // What is left of it helps nobody.
-            let _ = fs::remove_file(&next);
-        }
-        replaced
-    }
-
-    fn beside(&self, ending: &str) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(ending);
-        name.into()
+        let replaced = serde_json::to_vec_pretty(state).map_err(io::Error::from).and_then(|bytes| replace_private_file(&self.path, &bytes));
+        replaced.map_err(|cause| self.failed("write", cause))
     }
 
     fn failed(&self, doing: &'static str, cause: io::Error) -> MemoryError {
         MemoryError { doing, path: self.path.clone(), cause }
     }
-}
-
-/// How files are made that nobody but their owner may read: mode 0600 where there are modes, the folder's rights elsewhere.
-fn private() -> OpenOptions {
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has modes"))]
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {

@@ -3,13 +3,13 @@
 use std::{
     env,
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, ErrorKind, Write},
+    io::ErrorKind,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use coditect_license::{Client, RootKey, SavedSession, canonical_license_key, hardware_sha256, machine_hardware_id};
+use coditect_license::{Client, RootKey, SavedSession, canonical_license_key, hardware_sha256, machine_hardware_id, replace_private_file};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -136,13 +136,7 @@ impl Setup {
     /// Replaces what `seat acquire` left, in one step. If it cannot be written, all is as it was.
     pub(crate) fn save(&self, saved: &Saved) -> Result<(), Failure> {
         let text = serde_json::to_string(saved).map_err(|error| Failure::setup(error.to_string()))?;
-        let next = self.folder.join("session.json.next");
-        let written = replace(&next, &self.session_file(), text.as_bytes());
-        written.map_err(|error| {
-            // What is left of it helps nobody. It may not be there.
-            let _ = fs::remove_file(&next);
-            unusable(&self.session_file(), &error)
-        })
+        replace_private_file(&self.session_file(), text.as_bytes()).map_err(|error| unusable(&self.session_file(), &error))
     }
 
     pub(crate) fn forget(&self) -> Result<(), Failure> {
@@ -155,19 +149,6 @@ impl Setup {
     fn session_file(&self) -> PathBuf {
         self.folder.join("session.json")
     }
-}
-
-/// Writes a file that is its user's alone, and puts it in another's place.
-fn replace(next: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Left by a command that was killed, or put there: never written through.
-    match fs::remove_file(next) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(next)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(next, path)
 }
 
 /// The root that is pinned: a file, or the demo's.

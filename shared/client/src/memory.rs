@@ -7,6 +7,7 @@ mod file;
 mod state;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -56,6 +57,20 @@ pub struct Memory {
     file: StateFile,
     state: State,
     damaged: bool,
+}
+
+/// What programs have left in their slots, by the names of these.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    /// Acquires that were not answered.
+    pub(crate) asked: Vec<(String, Vec<Asked>)>,
+    /// Sessions that were taken.
+    pub(crate) taken: Vec<(String, Vec<String>)>,
+}
+
+/// The lists of the slots whose names begin so.
+fn of_slots<T: Clone>(lists: &BTreeMap<String, Vec<T>>, prefix: &str) -> Vec<(String, Vec<T>)> {
+    lists.iter().filter(|(slot, _)| slot.starts_with(prefix)).map(|(slot, list)| (slot.clone(), list.clone())).collect()
 }
 
 impl Memory {
@@ -152,22 +167,12 @@ impl Memory {
         self.change(|state| state.leave_slot(slot, session_id))
     }
 
-    /// The slots whose names begin so, with what was asked for in each and not answered, as the file has them now.
-    pub(crate) fn asked(&mut self, prefix: &str) -> Vec<(String, Vec<Asked>)> {
+    /// What stands in the slots whose names begin so, as the file has it now.
+    pub(crate) fn slots(&mut self, prefix: &str) -> Slots {
         if let Ok(Found::State(on_disk)) = self.file.read() {
             self.state = on_disk.not_before(&self.state);
         }
-        let slots = self.state.asked.iter().filter(|(slot, _)| slot.starts_with(prefix));
-        slots.map(|(slot, asked)| (slot.clone(), asked.clone())).collect()
-    }
-
-    /// The slots whose names begin so, with the sessions taken in each, as the file has them now.
-    pub(crate) fn taken(&mut self, prefix: &str) -> Vec<(String, Vec<String>)> {
-        if let Ok(Found::State(on_disk)) = self.file.read() {
-            self.state = on_disk.not_before(&self.state);
-        }
-        let slots = self.state.taken.iter().filter(|(slot, _)| slot.starts_with(prefix));
-        slots.map(|(slot, taken)| (slot.clone(), taken.clone())).collect()
+        Slots { asked: of_slots(&self.state.asked, prefix), taken: of_slots(&self.state.taken, prefix) }
     }
 
     /// The highest version of a license's document that was verified; 0 if there was none.

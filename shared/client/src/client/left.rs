@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     Error, Released, SeatUnit,
+    memory::Slots,
     patience::Patience,
     presence::Presence,
     secret::Secret,
@@ -43,41 +44,28 @@ impl Core {
         let unsettled = lock(&self.unsettled).pop();
         let Some(State { place, .. }) = &self.state else { return (None, left, unsettled) };
         let of_unsettled = unsettled.as_ref().and_then(|attempt| attempt.slot.clone());
-        let slot = of_unsettled.or_else(|| Slot::claim(place, self.slots_in_use().into_iter()).map(Arc::new));
+        let slot = of_unsettled.or_else(|| Slot::claim(place, names(&self.slots())).map(Arc::new));
         let Some(slot) = slot else { return (None, left, unsettled) };
         // Once more: until the slot was claimed, its program may have lived.
-        left.extend(self.left_in(&slot));
-        let attempt = unsettled.or_else(|| self.asked_in(&slot).pop());
+        let slots = self.slots();
+        left.extend(self.left_in(&slot, &slots));
+        let attempt = unsettled.or_else(|| asked_in(&slot, &slots).pop());
         (Some(slot), left, attempt)
     }
 
-    /// The slots that something stands under in the state file.
-    fn slots_in_use(&self) -> Vec<String> {
-        let Some(State { memory, place }) = &self.state else { return Vec::new() };
-        let mut memory = lock(memory);
-        let mut slots: Vec<String> = memory.asked(&place.slots()).into_iter().map(|(slot, _)| slot).collect();
-        slots.extend(memory.taken(&place.slots()).into_iter().map(|(slot, _)| slot));
-        slots.dedup();
-        slots
+    /// What stands in the slots of this license key and device now.
+    fn slots(&self) -> Slots {
+        self.state.as_ref().map_or_else(Slots::default, |State { memory, place }| lock(memory).slots(&place.slots()))
     }
 
     /// The sessions that were left behind in a slot. One that stands in another slot too is shared by a program that may run: older
     /// platforms give one to all programs of a device.
-    fn left_in(&self, slot: &Slot) -> Vec<Secret> {
-        let Some(State { memory, place }) = &self.state else { return Vec::new() };
-        let taken = lock(memory).taken(&place.slots());
-        let (own, others): (Vec<_>, Vec<_>) = taken.into_iter().partition(|(name, _)| name == slot.name());
+    fn left_in(&self, slot: &Slot, slots: &Slots) -> Vec<Secret> {
+        let (own, others): (Vec<_>, Vec<_>) = slots.taken.iter().partition(|(name, _)| name == slot.name());
         let is_shared = |id: &String| others.iter().any(|(_, ids)| ids.contains(id));
         let left = own.into_iter().flat_map(|(_, ids)| ids).filter(|id| !is_shared(id)).map(Secret::new);
         let saved = lock(&self.saved);
         left.filter(|id| !saved.contains(id)).collect()
-    }
-
-    /// The acquires of which it is not known what became of them.
-    fn asked_in(&self, slot: &Slot) -> Vec<Attempt> {
-        let Some(State { memory, place }) = &self.state else { return Vec::new() };
-        let asked = lock(memory).asked(&place.slots());
-        asked.into_iter().filter(|(name, _)| name == slot.name()).flat_map(|(_, asked)| asked).map(Attempt::taken_over).collect()
     }
 
     /// Takes a session off a slot's list: it is nobody's any more, or in other hands.
@@ -136,13 +124,13 @@ impl Core {
             released += usize::from(self.undo(slot.as_ref(), attempt).await? == Released::Released);
         }
         let Some(State { place, .. }) = &self.state else { return Ok(released) };
-        for name in self.slots_in_use() {
+        for name in names(&self.slots()) {
             // One whose program runs is none of ours.
             let Ok(slot) = Slot::lock(place, name).map(Arc::new) else { continue };
-            for attempt in self.asked_in(&slot) {
+            for attempt in asked_in(&slot, &self.slots()) {
                 released += usize::from(self.undo(Some(&slot), attempt).await? == Released::Released);
             }
-            for id in self.left_in(&slot) {
+            for id in self.left_in(&slot, &self.slots()) {
                 released += usize::from(self.release_id(&id, self.patience).await? == Released::Released);
             }
         }
@@ -229,4 +217,17 @@ impl Core {
             let _ = place.forget_license();
         }
     }
+}
+
+/// The names of slots in which something stands, once each; those with an acquire that was not answered come first.
+fn names(slots: &Slots) -> impl Iterator<Item = String> + use<> {
+    let asked: Vec<String> = slots.asked.iter().map(|(name, _)| name.clone()).collect();
+    let taken: Vec<String> = slots.taken.iter().map(|(name, _)| name.clone()).filter(|name| !asked.contains(name)).collect();
+    asked.into_iter().chain(taken)
+}
+
+/// The acquires of a slot of which it is not known what became of them.
+fn asked_in(slot: &Slot, slots: &Slots) -> Vec<Attempt> {
+    let own = slots.asked.iter().filter(|(name, _)| name == slot.name());
+    own.flat_map(|(_, asked)| asked.iter().cloned()).map(Attempt::taken_over).collect()
 }

@@ -145,37 +145,20 @@ impl State {
     }
 
     pub(super) fn note_taken(&mut self, slot: &str, session_id: &str) {
-        let taken = self.taken.entry(slot.to_owned()).or_default();
-        taken.retain(|id| id != session_id);
-        taken.push(session_id.to_owned());
-        let too_many = taken.len().saturating_sub(MAX_TAKEN);
-        taken.drain(..too_many);
+        note(&mut self.taken, slot, session_id.to_owned(), |id| id == session_id);
     }
 
     pub(super) fn note_asked(&mut self, slot: &str, asked: Asked) {
-        let all = self.asked.entry(slot.to_owned()).or_default();
-        all.retain(|other| other.idempotency_key != asked.idempotency_key);
-        all.push(asked);
-        let too_many = all.len().saturating_sub(MAX_TAKEN);
-        all.drain(..too_many);
+        let key = asked.idempotency_key.clone();
+        note(&mut self.asked, slot, asked, |other| other.idempotency_key == key);
     }
 
     pub(super) fn forget_asked(&mut self, slot: &str, idempotency_key: &str) {
-        if let Some(asked) = self.asked.get_mut(slot) {
-            asked.retain(|asked| asked.idempotency_key != idempotency_key);
-            if asked.is_empty() {
-                self.asked.remove(slot);
-            }
-        }
+        forget(&mut self.asked, slot, |asked| asked.idempotency_key == idempotency_key);
     }
 
     pub(super) fn leave_slot(&mut self, slot: &str, session_id: &str) {
-        if let Some(taken) = self.taken.get_mut(slot) {
-            taken.retain(|id| id != session_id);
-            if taken.is_empty() {
-                self.taken.remove(slot);
-            }
-        }
+        forget(&mut self.taken, slot, |id| id == session_id);
     }
 
     pub(super) fn keep_certificate(&mut self, certificate: &str) {
@@ -226,6 +209,25 @@ impl State {
         for license in self.licenses.values_mut() {
             license.leases.retain(|_, lease| lease.exp > a_day_ago);
             license.others.retain(|other| other.lease.exp > a_day_ago);
+        }
+    }
+}
+
+/// Puts an item last in a slot's list, once. The oldest make room where there are too many.
+fn note<T>(lists: &mut BTreeMap<String, Vec<T>>, slot: &str, item: T, is_same: impl Fn(&T) -> bool) {
+    let list = lists.entry(slot.to_owned()).or_default();
+    list.retain(|other| !is_same(other));
+    list.push(item);
+    let too_many = list.len().saturating_sub(MAX_TAKEN);
+    list.drain(..too_many);
+}
+
+/// Takes an item off a slot's list, and the list off the slots if nothing is left of it.
+fn forget<T>(lists: &mut BTreeMap<String, Vec<T>>, slot: &str, is_it: impl Fn(&T) -> bool) {
+    if let Some(list) = lists.get_mut(slot) {
+        list.retain(|item| !is_it(item));
+        if list.is_empty() {
+            lists.remove(slot);
         }
     }
 }

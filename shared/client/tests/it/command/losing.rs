@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::Machine;
+use coditect_license::Seat;
+
+use super::{Machine, Running};
 use crate::peer::wait_until;
 
 #[tokio::test]
@@ -109,16 +111,22 @@ async fn run_that_was_suspended_beyond_the_ttl_takes_a_seat_again() {
     assert_eq!((running.ends().await, machine.peer.alive()), (Some(9), 0));
 }
 
-#[tokio::test]
-async fn run_that_was_suspended_and_finds_no_seat_is_told_why_and_releases_nothing() {
-    let machine = Machine::fleeting().await;
-    machine.peer.platform(|platform| platform.license["seats_total"] = 1.into());
-    let mut running = machine.run(&["--json"], "echo ready; exec sleep 300");
+/// Once the program is ready, `seat run` is stopped until its session has expired, and goes on when another device has the seat.
+async fn the_seat_goes_to_another(machine: &Machine, running: &mut Running) -> Seat {
     running.prints("ready").await;
     running.signal("STOP").await;
     wait_until("the session has expired", || machine.peer.alive() == 0).await;
     let other = machine.peer.builder().hardware_id("device-2").build().unwrap().acquire().await.unwrap();
     running.signal("CONT").await;
+    other
+}
+
+#[tokio::test]
+async fn run_that_was_suspended_and_finds_no_seat_is_told_why_and_releases_nothing() {
+    let machine = Machine::fleeting().await;
+    machine.peer.platform(|platform| platform.license["seats_total"] = 1.into());
+    let mut running = machine.run(&["--json"], "echo ready; exec sleep 300");
+    let other = the_seat_goes_to_another(&machine, &mut running).await;
     running.says("no seat could be taken again: every seat is taken").await;
     running.says(r#""event":"nothing_to_release""#).await;
     assert_eq!(running.ends().await, Some(124));
@@ -132,11 +140,7 @@ async fn run_that_only_warns_goes_on_trying_until_a_seat_is_free() {
     machine.peer.platform(|platform| platform.license["seats_total"] = 1.into());
     let mut running = machine.run(&["--on-lost", "warn"], "echo ready; read line; exit 5");
     let mut input = running.child.stdin.take();
-    running.prints("ready").await;
-    running.signal("STOP").await;
-    wait_until("the session has expired", || machine.peer.alive() == 0).await;
-    let other = machine.peer.builder().hardware_id("device-2").build().unwrap().acquire().await.unwrap();
-    running.signal("CONT").await;
+    let other = the_seat_goes_to_another(&machine, &mut running).await;
     running.says("the program runs on, and a seat is asked for again until there is one").await;
     other.release().await.unwrap();
     running.says("was taken instead").await;
@@ -150,11 +154,7 @@ async fn run_that_ends_the_program_says_to_start_it_again() {
     let machine = Machine::fleeting().await;
     machine.peer.platform(|platform| platform.license["seats_total"] = 1.into());
     let mut running = machine.run(&[], "echo ready; exec sleep 300");
-    running.prints("ready").await;
-    running.signal("STOP").await;
-    wait_until("the session has expired", || machine.peer.alive() == 0).await;
-    let _other = machine.peer.builder().hardware_id("device-2").build().unwrap().acquire().await.unwrap();
-    running.signal("CONT").await;
+    let _other = the_seat_goes_to_another(&machine, &mut running).await;
     running.says("Start the program again once that is mended").await;
     assert_eq!(running.ends().await, Some(124));
 }
